@@ -1,0 +1,286 @@
+"""A Micro-Manager rig as a microscope: MMCore in this process, or a running Micro-Manager's ZMQ server.
+
+The only module that imports pymmcore and pycromanager, and only when a rig is opened. Everything that touches
+the core runs in one worker thread (core_thread.py); this class hands it work, one hop a call, and waits with
+a time limit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
+from acquisition.commands import Command
+from acquisition.core_calls import CoreCalls, Foreign, first_line
+from acquisition.core_thread import CoreThread, Ticket
+from acquisition.frame import Frame
+from acquisition.micromanager_rig import Rig
+from acquisition.micromanager_settings import MicroManagerSettings
+from acquisition.microscope import Capabilities, DeviceState, Imaging, MicroscopeError, RigGone
+from acquisition.sequence_timing import SnapTimes
+
+T = TypeVar("T")
+POLL_S = 0.0005
+"""MMCore does not tell when an image has come: from when one is due, look this often."""
+LONGEST_UNREAD_S = 0.05
+"""A camera that runs faster than it should fills its buffer: look at least this often."""
+
+
+@dataclass(kw_only=True)
+class MicroManagerMicroscope(MicroManagerSettings):
+    """Any camera, stage, light and trigger that Micro-Manager can drive.
+
+    In `stream` mode the end of exposure is estimated from the camera's own time (sequence_timing.py says how,
+    and how well). A camera without `interval_property` runs as fast as its exposure allows; the first of its
+    images after each interval becomes a frame, the others are thrown away and count in `lit_ms`. The light is
+    on from `start` to `stop`; where the shutter is not wired to the camera, the sample is also lit between
+    exposures, which no number here includes.
+
+    In `snap` mode the end of exposure is when the driver returns, and no other call, the trigger's included,
+    gets through during an exposure.
+    """
+
+    _thread: CoreThread | None = field(default=None, init=False, repr=False)
+    _rig: Rig | None = field(default=None, init=False, repr=False)
+    _clock: Clock | None = field(default=None, init=False, repr=False)
+    _snap: Ticket[Frame | None] | None = field(default=None, init=False, repr=False)
+    _snap_overdue_ns: int = field(default=0, init=False, repr=False)
+    _snap_times: SnapTimes = field(default_factory=SnapTimes, init=False, repr=False)
+
+    @property
+    def rig_id(self) -> str:
+        """The configuration file or the server: what only one run may hold."""
+        if self.core == "java":
+            return f"micromanager:java:{self.port}"
+        return f"micromanager:{Path(self.config_file).expanduser().resolve()}"
+
+    def open(self, clock: Clock, imaging: Imaging) -> Capabilities:
+        """Load the configuration, or reach the server, and set all up; the light stays off."""
+        if clock.simulated:
+            raise MicroscopeError(
+                "a Micro-Manager rig needs the system's clock: its camera does not wait for a simulated one"
+            )
+        if self._thread is not None:
+            raise MicroscopeError("this microscope is open already; close it first")
+        self._thread, self._clock = CoreThread(f"core of {self.rig_id}"), clock
+        try:
+            self._rig = self._call("open", lambda: self._open_rig(clock, imaging), self.open_timeout_s)
+            return self._rig.capabilities()
+        except BaseException:
+            self._leave_thread()
+            raise
+
+    def start(self) -> None:
+        """Light and camera on; in `snap` mode the light waits for each exposure."""
+        rig = self._opened()
+        if not rig.camera.running:
+            self._snap_times.restart()
+        self._call("start", rig.start)
+
+    def stop(self) -> None:
+        """Camera and light off. Frames that have not been polled by now are dropped."""
+        rig = self._opened()
+        self._snap = None
+        self._call("stop", rig.stop)
+
+    def ready_in_s(self) -> float:
+        """Until the next frame is due; from then on the time to the next look."""
+        rig = self._opened()
+        if rig.has_frame or (self._snap is not None and self._snap.done):
+            return 0.0
+        now_ns, interval_ns = self._now_ns(), round(rig.camera.interval_ms * NS_PER_MS)
+        if self.mode == "snap":
+            return POLL_S if self._snap is not None else self._snap_times.due_in_s(now_ns, interval_ns)
+        next_ns = rig.camera.spacing.next_ns(interval_ns)
+        due_in_s = POLL_S if next_ns is None else (next_ns - now_ns) / NS_PER_S
+        return min(max(due_in_s, POLL_S), LONGEST_UNREAD_S)
+
+    def poll_frame(self) -> Frame | None:
+        """One look into the core's buffer, or one step of the snap that is under way."""
+        rig = self._opened()
+        if not rig.camera.running:
+            return None
+        return self._call("poll_frame", rig.take) if self.mode == "stream" else self._poll_snap(rig)
+
+    def lost_frames(self) -> int:
+        """Frames that MMCore discarded because they were not read in time, as far as they were wanted."""
+        return self._rig.lost if self._rig else 0
+
+    def lit_ms(self) -> float:
+        """For how long the sample was exposed since open(), thrown away and lost images included."""
+        return self._rig.camera.lit_ms if self._rig else 0.0
+
+    def exhausted(self) -> bool:
+        """Never: a camera does not run out of frames."""
+        return False
+
+    def apply(self, command: Command) -> None:
+        """Only a move goes on after this has returned; a channel has been switched by then."""
+        rig = self._opened()
+        self._call(type(command).__name__, lambda: rig.apply(command))
+
+    def busy(self) -> bool:
+        """True while a drive moves; MicroscopeError if it came to rest elsewhere than asked."""
+        return self._call("busy", self._opened().busy)
+
+    def set_gate(self, opened: bool) -> None:
+        """Returns when the device has taken the order."""
+        rig = self._opened()
+        self._call("set_gate", lambda: rig.set_gate(opened))
+
+    def state(self) -> DeviceState:
+        """`light_mw` is the power while lit, `interval_ms` what camera or thinning are set to."""
+        return self._call("state", self._opened().state)
+
+    def make_safe(self) -> None:
+        """Every step is tried; MicroscopeError lists those that failed. Harmless where nothing is open."""
+        if self._rig is not None:
+            self._snap = None
+            self._call("make_safe", self._rig.make_safe)
+
+    def close(self) -> None:
+        """Make safe and unload the devices; Micro-Manager keeps its own. A rig that is gone is just left."""
+        rig, thread = self._rig, self._thread
+        try:
+            if rig is not None and thread is not None and not thread.gone:
+                self._call("close", rig.close, self.open_timeout_s)
+        finally:
+            self._leave_thread()
+
+    def _poll_snap(self, rig: Rig) -> Frame | None:
+        """Begin a snap when it is due; collect it when it is done, without holding up the loop in between."""
+        now_ns, interval_ns = self._now_ns(), round(rig.camera.interval_ms * NS_PER_MS)
+        if self._snap is None:
+            if self._snap_times.due_in_s(now_ns, interval_ns) == 0:
+                self._snap_times.begin(now_ns, interval_ns)
+                self._snap_overdue_ns = now_ns + round(self._timeout_s() * NS_PER_S)
+                self._snap = self._watched(lambda thread: thread.submit("snap", rig.snap, self._timeout_s()))
+            return None
+        if not self._snap.done and now_ns < self._snap_overdue_ns:
+            return None
+        ticket, self._snap = self._snap, None
+        return self._watched(lambda thread: thread.wait(ticket, None if ticket.done else 0.0))
+
+    # --- the core's thread --------------------------------------------------------------------------------
+
+    def _opened(self) -> Rig:
+        if self._rig is None:
+            raise MicroscopeError("this microscope is not open")
+        return self._rig
+
+    def _now_ns(self) -> int:
+        assert self._clock is not None
+        return self._clock.now_ns()
+
+    def _call(self, what: str, work: Callable[[], T], timeout_s: float | None = None) -> T:
+        limit_s = self._timeout_s() if timeout_s is None else timeout_s
+        return self._watched(lambda thread: thread.call(what, work, limit_s))
+
+    def _watched(self, use: Callable[[CoreThread], T]) -> T:
+        """Use the thread; a rig that is found to be gone is given up so that this process can end."""
+        assert self._thread is not None
+        try:
+            return use(self._thread)
+        except RigGone:
+            if self.core == "java":
+                import pyjavaz
+
+                # Else every Java object would wait for the server's answer when Python ends.
+                pyjavaz.server_terminated(self.port)
+            raise
+
+    def _timeout_s(self) -> float:
+        return self.call_timeout_s + (self._rig.camera.last_exposure_ms / 1000 if self._rig else 0.0)
+
+    def _leave_thread(self) -> None:
+        if self._thread is not None:
+            self._thread.end()
+        self._thread = self._rig = self._snap = None
+
+    # --- the core, in its thread --------------------------------------------------------------------------
+
+    def _open_rig(self, clock: Clock, imaging: Imaging) -> Rig:
+        assert self._thread is not None
+        core, release = connect(self, self._thread.note)
+        try:
+            return Rig(core, release, self, clock, imaging)
+        except BaseException:
+            release()
+            raise
+
+
+Release = Callable[[], None]
+
+
+def connect(settings: MicroManagerSettings, note: Callable[[str], None]) -> tuple[CoreCalls, Release]:
+    """The core that the settings ask for, configured, and how to let go of it. For the core's thread only."""
+    if settings.core == "java":
+        core = _java_core(settings.port, settings.timeout_ms)
+        return CoreCalls(core, note, new_metadata=None, tagged=settings.on_overflow == "count"), lambda: None
+    config = settings.config_path()
+    adapters = settings.adapter_folder() if settings.adapter_path else _test_adapters()
+    import pymmcore
+
+    if settings.core == "python":
+        return _python_core(config, adapters, note)
+    core = _plus_core() if settings.core == "pymmcore-plus" else pymmcore.CMMCore()
+    calls = CoreCalls(core, note, pymmcore.Metadata)
+    calls.do("setDeviceAdapterSearchPaths", [str(adapters)])
+    try:
+        calls.do("loadSystemConfiguration", str(config))
+    except MicroscopeError:
+        core.unloadAllDevices()
+        raise
+    return calls, core.unloadAllDevices
+
+
+def _plus_core() -> Foreign:
+    try:
+        from pymmcore_plus import CMMCorePlus
+    except ImportError as error:
+        raise MicroscopeError("core = 'pymmcore-plus' needs that package: pip install pymmcore-plus") from error
+    return CMMCorePlus()
+
+
+def _python_core(config: Path, adapters: Path, note: Callable[[str], None]) -> tuple[CoreCalls, Release]:
+    """pycromanager keeps the in-process core for the whole process, so there can be one."""
+    import mmpycorex
+    import pycromanager
+    import pymmcore
+
+    if mmpycorex.is_pymmcore_active():
+        raise MicroscopeError("pycromanager runs an in-process core already: call pycromanager.stop_headless() first")
+    note("start_headless")
+    try:
+        pycromanager.start_headless(str(adapters), str(config), python_backend=True)
+    except Exception as error:  # MMCore's own kinds and the launcher's
+        raise MicroscopeError(f"pycromanager could not load {config}: {first_line(error)}") from error
+    return CoreCalls(pycromanager.Core(), note, pymmcore.Metadata), pycromanager.stop_headless
+
+
+def _java_core(port: int, timeout_ms: int) -> Foreign:
+    """Micro-Manager's core over the bridge; asked twice, as a busy server looks like a missing one."""
+    import pycromanager
+
+    for attempt in (1, 2):
+        try:
+            return pycromanager.Core(port=port, timeout=timeout_ms)
+        except Exception as error:  # the bridge raises nothing more precise
+            if attempt == 2:
+                raise MicroscopeError(
+                    f"no Micro-Manager answers on port {port} within {timeout_ms} ms: start it, tick Tools > "
+                    "Options > Run server on port, or raise timeout_ms if it is busy"
+                ) from error
+    raise AssertionError("unreachable")
+
+
+def _test_adapters() -> Path:
+    try:
+        import mm_test_adapters
+    except ImportError as error:
+        raise MicroscopeError(
+            "adapter_path is empty and the package mm-test-adapters is not installed: give the folder of "
+            "your Micro-Manager installation as adapter_path"
+        ) from error
+    return Path(mm_test_adapters.device_adapter_path())

@@ -1,0 +1,219 @@
+"""The camera through MMCore: a sequence read image by image, or single snaps. For the core's thread only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from acquisition.clock import NS_PER_MS, Clock
+from acquisition.core_calls import CoreCalls, Pixels
+from acquisition.micromanager_devices import Property, find_property
+from acquisition.micromanager_settings import MicroManagerSettings
+from acquisition.microscope import MicroscopeError
+from acquisition.sequence_timing import ExposureEnds, Spacing
+
+ENDLESS = 2**31 - 1
+Roi = tuple[int, int, int, int]
+WHOLE_SENSOR: Roi = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class CameraImage:
+    """A wanted image, fresh from the camera."""
+
+    pixels: Pixels
+    ended_ns: int
+    """End of exposure."""
+    previous_ended_ns: int
+    """The exposure began after this: the end of the image before it, or the start of the sequence."""
+    read_ns: int
+    lost_before: int
+    """Wanted images lost right before this one."""
+
+
+class Camera:
+    """Exposure, rate and region of the core's camera, and its images."""
+
+    def __init__(self, core: CoreCalls, settings: MicroManagerSettings, clock: Clock, interval_ms: float) -> None:
+        self._core, self._settings, self._clock = core, settings, clock
+        self.label = core.text("getCameraDevice")
+        if not self.label:
+            raise MicroscopeError("this configuration has no camera: set the role Core-Camera in the .cfg file")
+        self._rate: Property | None = None
+        if settings.interval_property:
+            self._rate = find_property(core, settings.interval_property, "interval_property")
+        core.do("setCircularBufferMemoryFootprint", settings.buffer_mb)
+        self.sensor_shape = self._whole_sensor_shape()
+        self.interval_ms = interval_ms
+        self.running = False
+        self.lit_ms = 0.0
+        """For how long the sample was exposed, also for images that nobody wanted or that were lost."""
+        self.last_exposure_ms = 0.0
+        """As last read from the camera."""
+        self.spacing = Spacing()
+        self._ends = ExposureEnds()
+        self._expected = 0
+        self._previous_ended_ns = 0
+
+    # --- settings -----------------------------------------------------------------------------------------
+
+    def exposure_ms(self) -> float:
+        """As the camera reads it back."""
+        self.last_exposure_ms = self._core.number("getExposure")
+        return self.last_exposure_ms
+
+    def set_exposure(self, exposure_ms: float) -> None:
+        """MicroscopeError if the camera then says something else; the interval is kept."""
+        before_ms = self.exposure_ms()
+        self._core.do("setExposure", float(exposure_ms))
+        after_ms = self.exposure_ms()
+        if abs(after_ms - exposure_ms) > max(0.05, 0.05 * exposure_ms):
+            self._core.do("setExposure", before_ms)
+            raise MicroscopeError(
+                f"the camera made {after_ms:g} ms of an exposure of {exposure_ms:g} ms; is it in its range?"
+            )
+        self.set_interval(self.interval_ms)
+
+    def set_interval(self, interval_ms: float) -> None:
+        """Time between images; the camera's rate too where a property sets it."""
+        self.interval_ms = interval_ms
+        if self._rate is None:
+            return
+        if self._settings.interval_means == "rate_hz":
+            self._rate.write(1000 / interval_ms)
+            self.interval_ms = 1000 / self._rate.number()
+        else:
+            self._rate.write(max(0.0, interval_ms - self.exposure_ms()))
+            self.interval_ms = self.exposure_ms() + self._rate.number()
+
+    def set_roi(self, roi: Roi) -> None:
+        """Read this part of the sensor; all zero means the whole. MicroscopeError if it does not fit."""
+        x, y, width, height = roi
+        rows, columns = self.sensor_shape
+        if roi == WHOLE_SENSOR:
+            self._core.do("clearROI")
+        elif 0 <= x < x + width <= columns and 0 <= y < y + height <= rows:
+            self._core.do("setROI", x, y, width, height)
+        else:
+            raise MicroscopeError(
+                f"SetRoi {width}×{height} at ({x}, {y}) is not within the sensor of {columns}×{rows} pixels"
+            )
+        self._core.learn_image_format()
+
+    def _whole_sensor_shape(self) -> tuple[int, int]:
+        """Rows and columns without any region, which is put back."""
+        region = self._core.roi()
+        self._core.do("clearROI")
+        self._core.learn_image_format()
+        shape = self._core.shape
+        if region[2:] != (shape[1], shape[0]):
+            self._core.do("setROI", *region)
+            self._core.learn_image_format()
+        return shape
+
+    # --- images -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Get ready for `snap`, or start the sequence that `take` reads."""
+        self._core.learn_image_format()
+        if self._settings.mode == "stream":
+            self.resume()
+        self.running = True
+
+    def stop(self) -> None:
+        """End the sequence; images that nobody has taken by now are dropped."""
+        self.running = False
+        if self._core.flag("isSequenceRunning"):
+            self._end_sequence()
+
+    @property
+    def streaming(self) -> bool:
+        """True while a sequence of ours runs, or should."""
+        return self.running and self._settings.mode == "stream"
+
+    def interrupt(self) -> list[CameraImage]:
+        """Stop the sequence for a change; the wanted images that it had taken by then.
+
+        Whatever comes after the order to stop may be an exposure that was cut short, and is dropped.
+        """
+        images = [self._pop() for _ in range(self._waiting())]
+        self._end_sequence()
+        return [image for image in images if image is not None]
+
+    def resume(self) -> None:
+        """Start the sequence; its images count from 0 again."""
+        self._core.learn_image_format()
+        if self._settings.on_overflow == "stop":
+            self._core.do("startSequenceAcquisition", ENDLESS, 0.0, True)
+        else:
+            self._core.do("startContinuousSequenceAcquisition", 0.0)
+        self._ends.restart()
+        self._expected = 0
+        self._previous_ended_ns = self._clock.now_ns()
+        self.spacing.restart(self._previous_ended_ns)
+
+    def take(self) -> CameraImage | None:
+        """The oldest wanted image, or None. MicroscopeError if the sequence has ended by itself."""
+        n = self._waiting()
+        if n == 0 and not self._core.flag("isSequenceRunning"):
+            n = self._waiting()  # one may have come between the two questions
+            if n == 0:
+                raise self._ended_error()
+        for _ in range(n):
+            if image := self._pop():
+                return image
+        return None
+
+    def snap(self, light_on: Callable[[], None], light_off: Callable[[], None]) -> CameraImage:
+        """One exposure, lit only while it lasts; its end is when the driver returns."""
+        begin_ns = self._clock.now_ns()
+        try:
+            light_on()
+            self._core.do("snapImage")
+            ended_ns = self._ends.end_ns(None, self._clock.now_ns())
+        finally:
+            light_off()
+        self.lit_ms += self.last_exposure_ms
+        pixels = self._core.snapped()
+        return CameraImage(pixels, ended_ns, begin_ns, self._clock.now_ns(), 0)
+
+    def _end_sequence(self) -> None:
+        self._core.do("stopSequenceAcquisition")
+        self.lit_ms += self._waiting() * self.last_exposure_ms
+
+    def _waiting(self) -> int:
+        return self._core.count("getRemainingImageCount")
+
+    def _pop(self) -> CameraImage | None:
+        """Take an image out of the buffer; None if it came before the interval was over."""
+        seen_ns = self._clock.now_ns()
+        image = self._core.pop()
+        missing = self._missing_before(image.number)
+        ended_ns, previous_ns = self._ends.end_ns(image.elapsed_ms, seen_ns), self._previous_ended_ns
+        self._previous_ended_ns = ended_ns
+        self.lit_ms += (1 + missing) * self.last_exposure_ms
+        lost = self.spacing.lost_before(ended_ns, missing, round(self.interval_ms * NS_PER_MS))
+        return None if lost is None else CameraImage(image.pixels, ended_ns, previous_ns, self._clock.now_ns(), lost)
+
+    def _missing_before(self, number: int | None) -> int:
+        """How many images MMCore discarded between the one popped before and this."""
+        if number is None:  # tags are not read where MMCore stops on overflow and so cannot discard
+            return 0
+        missing, self._expected = number - self._expected, number + 1
+        if missing < 0:
+            raise MicroscopeError(
+                f"image {number} of the sequence came again: another program has restarted the camera's "
+                "sequence; let this one have the camera alone (Micro-Manager's live window closed)"
+            )
+        return missing
+
+    def _ended_error(self) -> MicroscopeError:
+        if self._core.flag("isBufferOverflowed"):
+            capacity = self._core.count("getBufferTotalCapacity")
+            return MicroscopeError(
+                f"images came faster than they were read: the buffer of {self._settings.buffer_mb} MB, "
+                f"{capacity} images, overflowed and the camera stopped. Raise buffer_mb, image more slowly "
+                "or a smaller region, or set on_overflow = 'count' to lose images and go on"
+            )
+        return MicroscopeError(
+            f"{self.label}: the sequence has ended by itself; look at the camera's cable and trigger, and "
+            "whether another program has stopped it"
+        )

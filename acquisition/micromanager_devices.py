@@ -1,0 +1,227 @@
+"""What surrounds the camera, through MMCore: light, trigger, channels, calibration. For the core's thread."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from acquisition.core_calls import CoreCalls
+from acquisition.micromanager_settings import MicroManagerSettings
+from acquisition.microscope import MicroscopeError
+
+Matrix = tuple[float, float, float, float]
+"""Row by row: what one pixel along a row, then along a column, is in stage µm."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """One property of one device, both known to exist."""
+
+    core: CoreCalls
+    device: str
+    name: str
+
+    def write(self, value: str | float) -> None:
+        self.core.set_property(self.device, self.name, value)
+
+    def read(self) -> str:
+        return self.core.text("getProperty", self.device, self.name)
+
+    def check(self, value: float) -> None:
+        """MicroscopeError if `value` is outside the range that the device declares; sets nothing."""
+        limits = self.core.limits(self.device, self.name)
+        if limits is not None and not limits[0] <= value <= limits[1]:
+            raise MicroscopeError(
+                f"{self.device}.{self.name} = {value:g} is outside its range, {limits[0]:g} to {limits[1]:g}"
+            )
+
+    def number(self) -> float:
+        """The value where it must be a number."""
+        text = self.read()
+        try:
+            return float(text)
+        except ValueError:
+            raise MicroscopeError(f"{self.device}.{self.name} reads {text!r}, but a number is needed there") from None
+
+
+def find_device(core: CoreCalls, label: str, setting: str) -> str:
+    """`label` if there is such a device; MicroscopeError that names those there are."""
+    known = core.names("getLoadedDevices")
+    if label not in known:
+        raise MicroscopeError(f"{setting}: no device {label!r} in this configuration; there are {', '.join(known)}")
+    return label
+
+
+def find_property(core: CoreCalls, text: str, setting: str) -> Property:
+    """The property that "Device.Property" means."""
+    device, dot, name = text.partition(".")
+    if not dot:
+        raise MicroscopeError(f"{setting}: {text!r} must name a property as Device.Property")
+    find_device(core, device, setting)
+    if not core.flag("hasProperty", device, name):
+        known = ", ".join(core.names("getDevicePropertyNames", device)) or "none"
+        raise MicroscopeError(f"{setting}: device {device!r} has no property {name!r}; it has {known}")
+    return Property(core, device, name)
+
+
+# --- light ------------------------------------------------------------------------------------------------
+
+
+class Illumination:
+    """Light on the sample: a shutter, a property that sets the power, both, or neither."""
+
+    def __init__(self, core: CoreCalls, shutter: str, light: str, mw_per_unit: float) -> None:
+        self._core, self._mw_per_unit = core, mw_per_unit
+        self._named = find_device(core, shutter, "shutter") if shutter else ""
+        self._power = find_property(core, light, "light") if light else None
+        self.light_mw = 0.0
+        """What the sample gets while it is lit, as the device confirmed it."""
+        self.lit = False
+
+    def set_power(self, light_mw: float) -> None:
+        """Power for now, or for when the light goes on next; MicroscopeError if the source cannot give it."""
+        if self._power is not None:
+            self._power.check(light_mw / self._mw_per_unit)
+        self.light_mw = self._powered(light_mw) if self.lit else light_mw
+
+    def on(self) -> None:
+        """Light at the power last set."""
+        self.light_mw = self._powered(self.light_mw)
+        if shutter := self._shutter():
+            self._core.do("setShutterOpen", shutter, True)
+            self._core.do("waitForDevice", shutter)
+        self.lit = True
+
+    def off(self) -> None:
+        """No light on the sample; where there is no shutter the power goes to 0."""
+        self.lit = False
+        if shutter := self._shutter():
+            self._core.do("setShutterOpen", shutter, False)
+        else:
+            self.power_off()
+
+    def power_off(self) -> None:
+        """The light source itself."""
+        if self._power is not None:
+            self._power.write(0.0)
+
+    def shutter_open(self) -> bool:
+        """The shutter's answer; without one, whether we let the light on."""
+        shutter = self._shutter()
+        return self._core.flag("getShutterOpen", shutter) if shutter else self.lit
+
+    def _powered(self, light_mw: float) -> float:
+        """Set the source and read it back."""
+        if self._power is None:
+            return light_mw
+        self._power.write(light_mw / self._mw_per_unit)
+        return self._power.number() * self._mw_per_unit
+
+    def _shutter(self) -> str:
+        return self._named or self._core.text("getShutterDevice")
+
+
+# --- trigger ----------------------------------------------------------------------------------------------
+
+
+class Output(Protocol):
+    """Something that can be opened and shut and says which it is."""
+
+    def set(self, opened: bool) -> None: ...
+    def opened(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class PropertyOutput:
+    """An output that is a property with one value for open and one for shut."""
+
+    line: Property
+    on: str
+    off: str
+
+    def set(self, opened: bool) -> None:
+        self.line.write(self.on if opened else self.off)
+
+    def opened(self) -> bool:
+        return not same_value(self.line.read(), self.off)
+
+
+@dataclass(frozen=True)
+class ShutterOutput:
+    """An output that is a shutter without a state property."""
+
+    core: CoreCalls
+    label: str
+
+    def set(self, opened: bool) -> None:
+        self.core.do("setShutterOpen", self.label, opened)
+
+    def opened(self) -> bool:
+        return self.core.flag("getShutterOpen", self.label)
+
+
+def find_output(core: CoreCalls, text: str, on: str, off: str) -> Output:
+    """The trigger output: a property by name, or the one that its kind of device has."""
+    if "." in text:
+        return PropertyOutput(find_property(core, text, "trigger"), on, off)
+    find_device(core, text, "trigger")
+    for name in ("State", "Voltage", "Volts"):
+        if core.flag("hasProperty", text, name):
+            return PropertyOutput(Property(core, text, name), on, off)
+    try:
+        core.flag("getShutterOpen", text)
+    except MicroscopeError as error:
+        known = ", ".join(core.names("getDevicePropertyNames", text)) or "none"
+        raise MicroscopeError(
+            f"trigger: {text!r} is no state device, shutter or analogue output; name one of its properties "
+            f"as {text}.Property: {known}"
+        ) from error
+    return ShutterOutput(core, text)
+
+
+def same_value(left: str, right: str) -> bool:
+    """Property values as text: '5' and '5.0000' are the same."""
+    try:
+        return float(left) == float(right)
+    except ValueError:
+        return left == right
+
+
+def find_channel_group(core: CoreCalls, name: str) -> str:
+    """The configuration group that holds the channels; the core's own choice if none is named."""
+    known = core.names("getAvailableConfigGroups")
+    if name and name not in known:
+        raise MicroscopeError(f"channel_group: no group {name!r} in this configuration; there are {', '.join(known)}")
+    return name or core.text("getChannelGroup")
+
+
+def find_calibration(core: CoreCalls, settings: MicroManagerSettings) -> tuple[float, Matrix]:
+    """µm a pixel and the 2×2 matrix from pixels to stage µm: from the settings, else the configuration."""
+    matrix, um_per_px = settings.um_from_px, settings.um_per_px
+    if matrix is None and um_per_px is not None:
+        return um_per_px, (um_per_px, 0.0, 0.0, um_per_px)
+    if matrix is None:
+        a, b, _, d, e, _ = core.affine()
+        matrix = (a, b, d, e)
+        um_per_px = core.number("getPixelSizeUm")
+    scale = math.sqrt(abs(matrix[0] * matrix[3] - matrix[1] * matrix[2]))
+    if scale == 0:
+        raise MicroscopeError(
+            "the size of a pixel is unknown: give um_per_px (or um_from_px) in [microscope], or calibrate "
+            "the pixel size in Micro-Manager for the objective in use"
+        )
+    return um_per_px or scale, matrix
+
+
+def try_all(steps: tuple[tuple[str, Callable[[], None]], ...]) -> None:
+    """Take every step, whatever the others do; then one MicroscopeError that lists what failed."""
+    failures = []
+    for name, step in steps:
+        try:
+            step()
+        except MicroscopeError as error:
+            failures.append(f"{name}: {error}")
+    if failures:
+        raise MicroscopeError(
+            f"the rig is not safe, {len(failures)} of {len(steps)} steps failed: {'; '.join(failures)}"
+        )

@@ -1,0 +1,288 @@
+"""A Micro-Manager rig as the core's thread sees it: camera and devices, commands, frames, the safe state."""
+
+from collections import deque
+from collections.abc import Callable
+
+from acquisition.clock import Clock
+from acquisition.commands import (
+    Command,
+    MoveStage,
+    SetChannel,
+    SetExposure,
+    SetInterval,
+    SetLight,
+    SetRoi,
+)
+from acquisition.core_calls import CoreCalls
+from acquisition.frame import Affine, Frame, FrameHeader, PixelType, StagePosition, affine_at
+from acquisition.micromanager_camera import Camera, CameraImage
+from acquisition.micromanager_devices import (
+    Illumination,
+    Output,
+    find_calibration,
+    find_channel_group,
+    find_output,
+    find_property,
+    try_all,
+)
+from acquisition.micromanager_settings import MicroManagerSettings
+from acquisition.micromanager_stage import Stage
+from acquisition.microscope import Capabilities, DeviceState, Imaging, MicroscopeError
+from acquisition.sequence_timing import InForce, Settings
+
+
+class Rig:
+    """Everything behind the core. Made, used and closed by the core's thread alone."""
+
+    def __init__(
+        self,
+        core: CoreCalls,
+        release: Callable[[], None],
+        settings: MicroManagerSettings,
+        clock: Clock,
+        imaging: Imaging,
+    ) -> None:
+        """`release` lets go of the core when the rig is closed."""
+        self._core, self._release, self._settings, self._clock = core, release, settings, clock
+        for name, value in settings.properties.items():
+            find_property(core, name, "properties").write(value)
+        self._auto_shutter = core.flag("getAutoShutter")
+        core.do("setAutoShutter", False)
+        self._illumination = Illumination(core, settings.shutter, settings.light, settings.light_mw_per_unit)
+        self._illumination.off()
+        self._illumination.power_off()
+        self._illumination.set_power(float(imaging.light_mw))
+        self._gate: Output | None = None
+        if settings.trigger:
+            self._gate = find_output(core, settings.trigger, settings.trigger_on, settings.trigger_off)
+            self._gate.set(False)
+        self._stage = Stage(core, settings.xy_stage, settings.z_stage, settings.stage_tolerance_um)
+        self._stage.read(clock.now_ns())
+        self._group = find_channel_group(core, settings.channel_group)
+        self.channels = core.names("getAvailableConfigs", self._group) if self._group else ()
+        self._channel = core.text("getCurrentConfig", self._group) if self._group else ""
+        if imaging.channel:
+            self._set_channel(imaging.channel)
+        self.camera = Camera(core, settings, clock, float(imaging.interval_ms))
+        if settings.roi_px is not None:
+            self.camera.set_roi(settings.roi_px)
+        self.camera.set_exposure(imaging.exposure_ms)
+        self.um_per_px, self._um_from_px = find_calibration(core, settings)
+        self._imaging = Settings(self._in_force())
+        self._pending: deque[Frame] = deque()
+        self._next_index = 0
+        self.lost = 0
+
+    def capabilities(self) -> Capabilities:
+        """As it is now that all is set up."""
+        able = {"SetInterval", "AcquireBurst", "SetExposure", "SetLight", "SetRoi"}
+        able |= {"MoveStage"} if self._stage.exists else set()
+        able |= {"SetChannel"} if self.channels else set()
+        able |= {"PulseSorter"} if self._gate is not None else set()
+        height, width = self._core.shape
+        return Capabilities(
+            name=f"Micro-Manager ({self.camera.label})",
+            height_px=height,
+            width_px=width,
+            dtype=self._dtype(),
+            um_per_px=self.um_per_px,
+            commands=frozenset(able),
+            channels=self.channels,
+        )
+
+    # --- imaging ------------------------------------------------------------------------------------------
+
+    @property
+    def has_frame(self) -> bool:
+        """True if a frame is here already and only has to be taken."""
+        return bool(self._pending)
+
+    def start(self) -> None:
+        """Light on where the camera runs by itself, camera on."""
+        if self.camera.running:
+            return
+        if self._settings.mode == "stream":
+            self._illumination.on()
+        self._imaging.change(self._in_force())
+        try:
+            self.camera.start()
+        except MicroscopeError:
+            self._illumination.off()
+            raise
+
+    def stop(self) -> None:
+        """Camera off, light off; a camera that cannot be stopped must not keep the light on."""
+        try:
+            self.camera.stop()
+        finally:
+            self._illumination.off()
+        self._pending.clear()
+
+    def take(self) -> Frame | None:
+        """The next frame of the sequence, if one is wanted by now."""
+        if self._pending:
+            return self._pending.popleft()
+        image = self.camera.take()
+        if image is not None or self._stage.moving:
+            self._look_at_stage()
+        return None if image is None else self._frame(image)
+
+    def snap(self) -> Frame | None:
+        """One frame, now; None if imaging was stopped meanwhile."""
+        if not self.camera.running:
+            return None
+        image = self.camera.snap(self._illumination.on, self._illumination.off)
+        self._look_at_stage()
+        return self._frame(image)
+
+    def _frame(self, image: CameraImage) -> Frame:
+        settings = self._imaging.of_image(image.ended_ns, image.previous_ended_ns)
+        stage = self._stage.at(image.ended_ns)
+        height, width = image.pixels.shape
+        header = FrameHeader(
+            index=self._next_index + image.lost_before,
+            t_ns=image.ended_ns,
+            t_read_ns=image.read_ns,
+            height_px=height,
+            width_px=width,
+            dtype=self._dtype(),
+            channel=settings.channel,
+            exposure_ms=settings.exposure_ms,
+            interval_ms=settings.interval_ms,
+            light_mw=settings.light_mw,
+            stage=stage,
+            stage_from_pixel=self._affine(stage, settings.roi_px),
+            um_per_px=self.um_per_px,
+        )
+        self._next_index = header.index + 1
+        self.lost += image.lost_before
+        return Frame(header, image.pixels)
+
+    def _affine(self, stage: StagePosition, roi: tuple[int, int, int, int]) -> Affine:
+        """The stage's position is in the middle of the sensor, wherever the region lies on it."""
+        a, b, c, d, e, f = affine_at(stage, self._um_from_px, self.camera.sensor_shape)
+        return a, b, c + a * roi[0] + b * roi[1], d, e, f + d * roi[0] + e * roi[1]
+
+    def _dtype(self) -> PixelType:
+        return "uint8" if self._core.dtype.itemsize == 1 else "uint16"
+
+    def _in_force(self) -> InForce:
+        return InForce(
+            since_ns=self._clock.now_ns(),
+            exposure_ms=self.camera.exposure_ms(),
+            interval_ms=self.camera.interval_ms,
+            light_mw=self._illumination.light_mw,
+            channel=self._channel,
+            roi_px=self._core.roi(),
+        )
+
+    # --- commands -----------------------------------------------------------------------------------------
+
+    def apply(self, command: Command) -> None:
+        """Carry out one command; whatever becomes of it, later frames say how they were really taken."""
+        if isinstance(command, MoveStage):
+            self._stage.move(command, self._clock.now_ns())
+            return
+        try:
+            self._change_imaging(command)
+        finally:
+            self._imaging.change(self._in_force())
+
+    def _change_imaging(self, command: Command) -> None:
+        match command:
+            case SetExposure(exposure_ms=value):
+                self._change_camera(lambda: self.camera.set_exposure(value), self._settings.live_changes)
+            case SetInterval(interval_ms=value):
+                live = self._settings.live_changes or not self._settings.interval_property
+                self._change_camera(lambda: self.camera.set_interval(value), live)
+            case SetLight(light_mw=value):
+                self._illumination.set_power(value)
+            case SetChannel(channel=name):
+                self._change_camera(lambda: self._set_channel(name), live=False)
+            case SetRoi():
+                roi = (command.x_px, command.y_px, command.width_px, command.height_px)
+                self._change_camera(lambda: self.camera.set_roi(roi), live=False)
+            case _:
+                raise MicroscopeError(f"Micro-Manager ({self.camera.label}) cannot {type(command).__name__}")
+
+    def _change_camera(self, change: Callable[[], None], live: bool) -> None:
+        """Make a change; not `live`: with the sequence stopped, and what it had taken until then is kept."""
+        if live or not self.camera.streaming:
+            change()
+            self._core.learn_image_format()
+            return
+        self._pending.extend(self._frame(image) for image in self.camera.interrupt())
+        try:
+            change()
+        finally:
+            self.camera.resume()
+
+    def _set_channel(self, name: str) -> None:
+        """Switch in the dark: what turns in the light path meanwhile lights nothing."""
+        if name not in self.channels:
+            raise MicroscopeError(
+                f"SetChannel: no channel {name!r} in configuration group {self._group!r}; "
+                f"there are {', '.join(self.channels) or 'none'}"
+            )
+        was_lit = self._illumination.lit
+        self._illumination.off()
+        try:
+            self._core.do("setConfig", self._group, name)
+            self._core.do("waitForConfig", self._group, name)
+        finally:
+            self._channel = self._core.text("getCurrentConfig", self._group)
+            if was_lit:
+                self._illumination.on()
+
+    def set_gate(self, opened: bool) -> None:
+        """Open or shut the trigger output."""
+        if self._gate is not None:
+            self._gate.set(opened)
+        elif opened:
+            raise MicroscopeError("there is no trigger output to open: name one as `trigger` in [microscope]")
+
+    def busy(self) -> bool:
+        """True while the stage moves; MicroscopeError if it stopped elsewhere than asked."""
+        if self._stage.busy():
+            return True
+        if self._stage.moving:
+            self._stage.arrived(self._clock.now_ns())
+        return False
+
+    def _look_at_stage(self) -> StagePosition:
+        return self._stage.read(self._clock.now_ns())
+
+    def state(self) -> DeviceState:
+        """The devices' answers."""
+        return DeviceState(
+            stage=self._look_at_stage(),
+            exposure_ms=self.camera.exposure_ms(),
+            interval_ms=self.camera.interval_ms,
+            light_mw=self._illumination.light_mw,
+            channel=self._core.text("getCurrentConfig", self._group) if self._group else "",
+            shutter_open=self._illumination.shutter_open(),
+            gate_open=self._gate is not None and self._gate.opened(),
+        )
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def make_safe(self) -> None:
+        """Every step is taken, even if others fail."""
+        try_all(
+            (
+                ("shut the gate", lambda: self.set_gate(False)),
+                ("close the shutter", self._illumination.off),
+                ("switch the light off", self._illumination.power_off),
+                ("stop the stage", self._stage.halt),
+                ("stop the camera", self.camera.stop),
+            )
+        )
+        self._pending.clear()
+
+    def close(self) -> None:
+        """Safe, and the core as it was found."""
+        try:
+            self.make_safe()
+            self._core.do("setAutoShutter", self._auto_shutter)
+        finally:
+            self._release()

@@ -1,0 +1,121 @@
+"""What the loop asks of a microscope. Any class with these methods is one; nothing has to be inherited.
+
+tests/contracts/test_microscope_contract.py is the same promise as code: every microscope must pass it.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from acquisition.clock import Clock
+from acquisition.commands import Command, NotNegative, Positive
+from acquisition.frame import Frame, PixelType, StagePosition
+
+FilePath = Annotated[str, Meta(extra={"path": True})]
+"""A setting that names a file or folder; the config loader makes it relative to the config file's folder."""
+
+
+class MicroscopeError(RuntimeError):
+    """Something the rig could not do; the message says what, where, the value seen and what to do."""
+
+
+class CameraStalled(MicroscopeError):
+    """No frame came within the configured time-out."""
+
+
+class RigGone(MicroscopeError):
+    """The rig does not answer any more (a hung driver, a dead server): this process can only end."""
+
+
+class Imaging(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a run starts imaging; commands change these values later."""
+
+    interval_ms: Positive = 50.0
+    exposure_ms: Positive = 10.0
+    light_mw: NotNegative = 1.0
+    channel: str = ""
+    """Empty: leave the channel as the microscope has it."""
+    stall_s: Annotated[float, Meta(gt=0)] = 5.0
+    """How long past the time it was due a frame may stay out before the camera counts as stalled."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a microscope can do, known once it is open."""
+
+    name: str
+    height_px: int
+    width_px: int
+    dtype: PixelType
+    um_per_px: float
+    commands: frozenset[str]
+    """Names of the commands it obeys; the loop refuses the others."""
+    channels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """The devices' own answers, read back: not what was asked for."""
+
+    stage: StagePosition
+    exposure_ms: float
+    interval_ms: float
+    light_mw: float
+    channel: str
+    shutter_open: bool
+    gate_open: bool
+
+
+class Microscope(Protocol):
+    """A camera, a stage, a light and a trigger output, driven by one thread: the loop's.
+
+    The class is a dataclass of its settings, which come from the `[microscope]` table of the config.
+    """
+
+    @property
+    def rig_id(self) -> str | None:
+        """What a second run must not open at the same time; None if there is nothing to protect."""
+
+    def open(self, clock: Clock, imaging: Imaging) -> Capabilities:
+        """Connect and set up; the light stays off. Raises MicroscopeError."""
+
+    def start(self) -> None:
+        """Camera running, shutter open (at the latest while a frame is exposed). Harmless if it runs already."""
+
+    def stop(self) -> None:
+        """Camera stopped, shutter closed; start() goes on with the next index. Harmless if it is stopped already."""
+
+    def ready_in_s(self) -> float:
+        """The soonest a frame can be ready or a device needs attention; 0 means now. Never blocks."""
+
+    def poll_frame(self) -> Frame | None:
+        """The next frame in order, or None if there is none yet. Raises MicroscopeError."""
+
+    def lost_frames(self) -> int:
+        """Frames the camera lost before anyone could read them, since open()."""
+
+    def exhausted(self) -> bool:
+        """True once no further frame can come, for example at the end of a recorded movie."""
+
+    def apply(self, command: Command) -> None:
+        """Start to carry out a command that is in `Capabilities.commands`; `busy` tells when a move has ended.
+
+        Raises MicroscopeError if the devices refuse; the state is then as before or as `state` reads it back.
+        """
+
+    def busy(self) -> bool:
+        """True while a stage is moving or settling."""
+
+    def set_gate(self, opened: bool) -> None:
+        """Open or shut the trigger output, now."""
+
+    def state(self) -> DeviceState:
+        """Read the devices back."""
+
+    def make_safe(self) -> None:
+        """Gate shut, shutter closed, light off, stage still, camera stopped. Tries all, then raises what failed."""
+
+    def close(self) -> None:
+        """Make safe and let go of the hardware. Closing twice is harmless."""

@@ -1,0 +1,1 @@
+"""Frame to cells: preprocess, segment, measure, classify. In: a Frame. Out: Cells in stage micrometres."""

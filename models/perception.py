@@ -1,0 +1,69 @@
+"""Frame → Cells: preprocess, segment, measure, classify, each stage marked on the frame's ledger."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from acquisition.frame import Frame
+from models.cells import Cells, Labels
+from models.measure import measure
+
+Image = npt.NDArray[np.float32]
+Mark = Callable[[str], None]
+"""Called with a stage's name at the moment the stage has ended."""
+
+
+class Segmenter(Protocol):
+    """Image → labels in two steps, so that the network's time and the labelling's are told apart."""
+
+    def infer(self, image: Image) -> Any:
+        """The maps from which labels are made; `image[H, W]` float32, camera counts."""
+
+    def label(self, maps: Any) -> Labels:
+        """`[H, W]` int32, background 0, cells 1…N without gaps."""
+
+
+class Classifier(Protocol):
+    """Cells → class probabilities."""
+
+    class_names: tuple[str, ...]
+
+    def classify(self, image: Image, cells: Cells) -> npt.NDArray[np.float64]:
+        """`[N, K]`, rows sum to 1."""
+
+
+class Perception:
+    """All that happens to a frame before the tracker. Not thread-safe: one per inference process."""
+
+    def __init__(self, segmenter: Segmenter, classifier: Classifier | None, features: tuple[str, ...]) -> None:
+        self.segmenter = segmenter
+        self.classifier = classifier
+        self.features = features
+
+    def analyse(self, frame: Frame, mark: Mark = lambda stage: None) -> Cells:
+        """The cells of one frame, positions in stage µm."""
+        image = preprocess(frame.pixels)
+        mark("preprocessed")
+        maps = self.segmenter.infer(image)
+        mark("inferred")
+        labels = self.segmenter.label(maps)
+        mark("labelled")
+        cells = measure(frame.header, image, labels, self.features)
+        mark("measured")
+        if self.classifier is not None:
+            cells = with_classes(cells, self.classifier.class_names, self.classifier.classify(image, cells))
+        mark("classified")
+        return cells
+
+
+def preprocess(pixels: npt.NDArray[np.generic]) -> Image:
+    """A float32 copy of the counts: after it nobody reads the ring's slot any more."""
+    return pixels.astype(np.float32)
+
+
+def with_classes(cells: Cells, names: tuple[str, ...], p_class: npt.NDArray[np.float64]) -> Cells:
+    """The same cells with other class probabilities."""
+    fields = {name: getattr(cells, name) for name in cells.__dataclass_fields__}
+    return Cells(**(fields | {"class_names": names, "p_class": p_class}))

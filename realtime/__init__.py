@@ -1,0 +1,1 @@
+"""The loop: bus, inference, policies, recorder, supervisor, command line. Start reading at inference.py."""

@@ -1,0 +1,191 @@
+"""The command line `reflexscope`. A user's mistake gets one clear line and exit status 2, never a traceback."""
+
+import contextlib
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+
+from acquisition.clock import utc_now
+from acquisition.microscope import MicroscopeError
+from realtime.config import RunConfig, load_config
+from realtime.live import StatusLine, summary_tables
+from realtime.plugins import ConfigError, setting_names
+from realtime.processes.rig_lock import RigBusy
+from realtime.processes.supervisor import RunFailed, Supervisor, make_session_folder
+from realtime.ring import RingError
+from realtime.session.disk import RecordingError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Reflexscope: a microscope with reflexes.",
+)  # fmt: skip
+console = Console()
+errors = Console(stderr=True)
+
+FAILED, MISTAKE = 1, 2
+USER_ERRORS = (ConfigError, MicroscopeError, RigBusy, RingError, RunFailed, RecordingError)
+
+ConfigPath = Annotated[Path, typer.Argument(help="A run's TOML file; see hardware_configs/.")]
+Overrides = Annotated[list[str], typer.Option("--set", help="section.key=value, may be repeated.", metavar="KEY=VALUE")]
+
+
+@app.command()
+def run(
+    config_path: ConfigPath,
+    duration: Annotated[float | None, typer.Option(help="Seconds; without it the run goes on until Ctrl-C.")] = None,
+    inline: Annotated[bool, typer.Option(help="One process, simulated time where there is no hardware.")] = False,
+    seed: Annotated[int | None, typer.Option(help="For the simulated microscope.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Session folder; a new one under rig.sessions without it.")] = None,
+    overrides: Overrides = [],  # noqa: B006  # typer reads the default, nobody changes it
+) -> None:
+    """Run a microscope with reflexes and record everything."""
+    config = _load(config_path, overrides, seed)
+    folder = out or Path(config.rig.sessions) / f"{utc_now().replace(':', '')}-{_slug(config.rig.name)}"
+    ended_ok, reason = (_run_inline if inline else _run_processes)(config, folder, duration)
+    _show_summary(folder)
+    console.print(f"session: {folder}", highlight=False, soft_wrap=True)
+    if not ended_ok:
+        errors.print(f"error: {reason}", style="bold red", highlight=False, soft_wrap=True)
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def check(
+    config_path: ConfigPath,
+    rehearse: Annotated[bool, typer.Option(help="Open the rig (light on, as [imaging] says) and measure.")] = True,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Show the resolved config, then measure whether this machine and rig can do what it demands."""
+    from realtime.check import marked_config, rehearsal
+
+    config = _load(config_path, overrides)
+    console.print(marked_config(config, config_path), highlight=False, markup=False, soft_wrap=True)
+    if rehearse:
+        findings = rehearsal(config)
+        for finding in findings:
+            console.print(finding.words(), style=None if finding.ok else "bold red", highlight=False, soft_wrap=True)
+        if not all(finding.ok for finding in findings):
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def replay(
+    session: Annotated[Path, typer.Argument(help="A session folder.")],
+    policy: Annotated[list[str], typer.Option(help="A policy to try instead: name or module:Class.")] = [],  # noqa: B006
+) -> None:
+    """Decide again on recorded frames: identical decisions, or the first difference."""
+    from realtime.replay import replay as decide_again
+    from realtime.replay import replay_with
+
+    if policy:
+        result = replay_with(session, policy)
+        for decision in result.decisions:
+            console.print(
+                f"frame {decision.frame_index}: {decision.policy} {decision.command}: {decision.reason}",
+                highlight=False,
+            )
+        console.print(f"{result.n_decisions} decisions on {result.n_frames} frames; nothing acted", highlight=False)
+        return
+    result = decide_again(session)
+    if result.first_difference:
+        errors.print(f"first difference at {result.first_difference}", highlight=False, soft_wrap=True)
+        raise typer.Exit(FAILED)
+    console.print(f"identical: {result.n_decisions} decisions on {result.n_frames} frames", highlight=False)
+
+
+@app.command()
+def safe(config_path: ConfigPath, overrides: Overrides = []) -> None:  # noqa: B006
+    """Open the rig only to make it safe: gate shut, shutter closed, light off, stage still."""
+    from realtime.processes.safe import make_rig_safe
+
+    console.print(make_rig_safe(_load(config_path, overrides), "safe command"), highlight=False)
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, what this machine has, and which engine would be used and why."""
+    from realtime.doctor import report
+
+    for line in report():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point of the `reflexscope` command."""
+    try:
+        app()
+    except USER_ERRORS as error:
+        errors.print(f"error: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(MISTAKE)
+
+
+def _load(path: Path, overrides: list[str], seed: int | None = None) -> RunConfig:
+    config = load_config(path, overrides)
+    if seed is None:
+        return config
+    if "seed" not in setting_names(type(config.microscope.build())):
+        raise ConfigError(f"--seed {seed}: the microscope {config.microscope.use!r} has no seed")
+    return load_config(path, [*overrides, f"microscope.seed={seed}"])
+
+
+def _run_processes(config: RunConfig, folder: Path, duration_s: float | None) -> tuple[bool, str]:
+    with (
+        StatusLine(console) as line,
+        Supervisor(config, folder, duration_s, line.watch) as supervisor,
+        _on_interrupt(lambda: supervisor.stop("Ctrl-C")),
+    ):
+        supervisor.start()
+        result = supervisor.supervise()
+    return result.ok, result.reason
+
+
+def _run_inline(config: RunConfig, folder: Path, duration_s: float | None) -> tuple[bool, str]:
+    from realtime.inline import inline_run
+    from realtime.session.header import session_toml
+
+    make_session_folder(folder)
+    run_id = f"inline-{utc_now().replace(':', '')}"
+    with (
+        StatusLine(console) as line,
+        inline_run(config, run_id, folder, session_toml(run_id, config), duration_s, line.see) as inline,
+        _on_interrupt(lambda: inline.loop.stop("Ctrl-C")),
+    ):
+        end = inline.image()
+    return end.ok, end.reason
+
+
+@contextlib.contextmanager
+def _on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run in good order; a second one interrupts."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show_summary(folder: Path) -> None:
+    path = folder / "summary.json"
+    if not path.exists():
+        return
+    summary: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+    for table in summary_tables(summary):
+        console.print(table)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

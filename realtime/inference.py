@@ -1,0 +1,73 @@
+"""Frame to decisions: the whole reflex on one page. Read this file first.
+
+    frame ─ Perception ─→ cells ─ Tracker ─→ tracks ─ policies ─→ decisions ─ arbiter ─→ at most one an actuator
+
+The same object runs in the inference process, inline without any process, and in replay.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from acquisition.clock import Clock
+from acquisition.frame import Frame
+from models.perception import Perception
+from realtime.arbiter import arbitrate
+from realtime.config import RunConfig
+from realtime.decisions import Decision
+from realtime.latency import Stamps
+from realtime.policy import Dose, Scene
+from realtime.policy_runner import PolicyRunner
+from tracking.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What one frame led to."""
+
+    scene: Scene
+    decisions: list[Decision]
+    dropped: list[str]
+    """Decisions that lost against another, in words."""
+    complaints: list[str]
+    """Policies that raised or took too long, in words."""
+    stamps: Stamps
+
+
+class Inference:
+    """Looks at frames, one after the other, and remembers what its tracker and policies remember."""
+
+    def __init__(
+        self, perception: Perception, tracker: Tracker, policies: Mapping[str, PolicyRunner], clock: Clock
+    ) -> None:
+        self.perception = perception
+        self.tracker = tracker
+        self.policies = policies
+        self.clock = clock
+
+    @classmethod
+    def from_config(cls, config: RunConfig, clock: Clock) -> "Inference":
+        """A fresh one: empty tracker, policies at their start."""
+        classifier = config.classifier.build() if config.classifier else None
+        features = dict.fromkeys((*config.perception.features, *(classifier.needs if classifier else ())))
+        perception = Perception(config.segmenter.build(), classifier, tuple(features))
+        policies = {
+            name: PolicyRunner(name, plugin.build(), config.inference, clock)
+            for name, plugin in config.policies.items()
+        }
+        return cls(perception, config.tracker.build(), policies, clock)
+
+    def look(self, frame: Frame, dose: Dose, intact: Callable[[], bool] = lambda: True) -> Analysis | None:
+        """Everything that follows from one frame; None if its pixels were overwritten while they were read."""
+        stamps = Stamps(self.clock, frame.header.t_ns, frame.header.t_read_ns)
+        stamps.mark("queued")
+        cells = self.perception.analyse(frame, stamps.mark)
+        if not intact():
+            return None
+        tracks = self.tracker.update(cells)
+        stamps.mark("tracked")
+        scene = Scene(frame.header, cells, tracks, dose)
+        wishes = [decision for policy in self.policies.values() for decision in policy.ask(scene)]
+        decisions, dropped = arbitrate(wishes)
+        stamps.mark("decided")
+        complaints = [words for policy in self.policies.values() for words in policy.take_complaints()]
+        return Analysis(scene, decisions, dropped, complaints, stamps)

@@ -1,0 +1,125 @@
+"""The whole run in one process, without bus or threads: deterministic, and as fast as the machine allows.
+
+Same loop, same inference, same session folder. Time is simulated unless the microscope is real.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from acquisition.clock import Clock, SimulatedClock, SystemClock
+from acquisition.commands import Order, Outcome
+from acquisition.commands import Status as OutcomeStatus
+from acquisition.frame import Frame
+from acquisition.loop import AcquisitionLoop, RunEnd, RunStopped
+from acquisition.microscope import Microscope
+from realtime.config import RunConfig
+from realtime.inference import Analysis, Inference
+from realtime.policy import Dose
+from realtime.processes.rig_lock import RigLock
+from realtime.session.disk import RecordingError
+from realtime.session.writer import SessionWriter
+from realtime.wire import AnyMessage, DecisionMade, FrameReady, InferenceStarted, Notice, OutcomeReached, RunEnded
+from realtime.words import analysed, decisions_made
+
+See = Callable[[Analysis], None]
+
+
+class InlineRun:
+    """Ties the loop to inference by function calls."""
+
+    def __init__(
+        self, config: RunConfig, run: str, microscope: Microscope, clock: Clock, writer: SessionWriter | None,
+        duration_s: float | None = None, see: See = lambda analysis: None,
+    ) -> None:  # fmt: skip
+        self.clock, self.microscope = clock, microscope
+        self.inference = Inference.from_config(config, clock)
+        capabilities = microscope.open(clock, config.imaging)
+        self.loop = AcquisitionLoop(
+            microscope, capabilities, config.limits, config.imaging, clock,
+            publish=self.publish, receive=self.receive, answer=self.answer, duration_s=duration_s,
+        )  # fmt: skip
+        self._run, self._writer, self._see = run, writer, see
+        self._orders: deque[Order] = deque()
+        self._pending: dict[str, DecisionMade] = {}
+        self._tell(InferenceStarted(run=run, pid=0, perception=config.segmenter.use))
+
+    def publish(self, frame: Frame, dose_mj: float) -> None:
+        """A frame is looked at on the spot."""
+        self._record(
+            FrameReady(run=self._run, header=frame.header, slot=0, seq=frame.header.index, dose_mj=dose_mj), frame
+        )
+        analysis = self.inference.look(frame, Dose(dose_mj))
+        assert analysis is not None
+        self._see(analysis)
+        for made in decisions_made(self._run, analysis, self.clock):
+            self._pending[made.decision.id] = made
+            self._orders.append(made.decision.order(self.clock.now_ns()))
+        self._tell(analysed(self._run, analysis, skipped=0))
+        for text in analysis.complaints:
+            self._tell(Notice(run=self._run, t_ns=self.clock.now_ns(), source="inference", level="warning", text=text))
+
+    def receive(self, timeout_s: float) -> Iterator[Order]:
+        """Decisions are already here; otherwise time passes."""
+        if not self._orders:
+            self.clock.sleep_s(timeout_s)
+        while self._orders:
+            yield self._orders.popleft()
+
+    def answer(self, order: Order, status: OutcomeStatus, detail: str, checked_ns: int) -> None:
+        """Write the outcome down."""
+        now_ns = self.clock.now_ns()
+        made = self._pending.pop(order.id)
+        self._tell(
+            OutcomeReached(
+                run=self._run, outcome=Outcome(order.id, status, detail, now_ns), decision=made.decision,
+                exposed_ns=made.exposed_ns, ends_ns=(made.decided_ns, made.sent_ns, checked_ns, now_ns),
+            )
+        )  # fmt: skip
+
+    def image(self) -> RunEnd:
+        """Until the run ends."""
+        end = self.loop.run()
+        for order in self._orders:
+            self.answer(order, "refused", f"the run ended: {end.reason}", self.clock.now_ns())
+        figures = {"dose_mj": self.loop.dose_mj, "frames_lost_by_camera": float(self.microscope.lost_frames())}
+        self._tell(RunEnded(run=self._run, reason=end.reason, ok=end.ok, figures=figures))
+        return end
+
+    def _record(self, message: FrameReady, frame: Frame) -> None:
+        if self._writer is not None:
+            try:
+                self._writer.add_frame(message, frame.pixels)
+                self._writer.settled()
+            except RecordingError as error:
+                raise RunStopped(str(error)) from error
+
+    def _tell(self, message: AnyMessage) -> None:
+        if self._writer is not None:
+            self._writer.add(message)
+
+
+def clock_for(microscope: Microscope) -> Clock:
+    """Simulated time where there is no hardware to keep step with."""
+    return SimulatedClock() if microscope.rig_id is None else SystemClock()
+
+
+@contextlib.contextmanager
+def inline_run(
+    config: RunConfig,
+    run: str,
+    folder: Path | None,
+    session_toml: str,
+    duration_s: float | None,
+    see: See = lambda analysis: None,
+) -> Iterator[InlineRun]:
+    """A rig, its lock and its session folder around one inline run; `folder` None records nothing."""
+    microscope: Microscope = config.microscope.build()
+    clock = clock_for(microscope)
+    with RigLock(microscope.rig_id, run), contextlib.ExitStack() as stack:
+        stack.callback(microscope.close)
+        writer = SessionWriter(folder, session_toml, clock, config.recorder) if folder is not None else None
+        if writer is not None:
+            stack.callback(writer.close)
+        yield InlineRun(config, run, microscope, clock, writer, duration_s, see)

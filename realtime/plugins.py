@@ -1,0 +1,144 @@
+"""One mechanism for everything exchangeable: a TOML table with `use = "name"` or `use = "module:Class"` and settings.
+
+The class is a dataclass whose init fields are its settings; unknown keys and wrong types are errors that say what is
+allowed. Built-in names are strings here, imported only when used.
+"""
+
+import dataclasses
+import importlib
+import types
+import typing
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "microscope": {
+        "simulated": "acquisition.simulated.microscope:SimulatedMicroscope",
+        "replayed": "acquisition.replayed.microscope:ReplayedMicroscope",
+        "micromanager": "acquisition.micromanager:MicroManagerMicroscope",
+    },
+    "segmenter": {"threshold": "models.threshold:ThresholdSegmenter"},
+    "classifier": {"ranges": "models.ranges:RangeClassifier"},
+    "tracker": {"linear_assignment": "tracking.tracker:LinearAssignmentTracker"},
+    "policy": {
+        "follow": "realtime.policies.follow:Follow",
+        "pace": "realtime.policies.pace:Pace",
+        "trigger": "realtime.policies.trigger:Trigger",
+    },
+}
+
+
+class ConfigError(ValueError):
+    """A mistake in a config: which key, the value seen, what is allowed, what to do."""
+
+
+class Plugin(msgspec.Struct, frozen=True):
+    """What is to be used, and its settings, checked: every process of a run builds its own instance."""
+
+    kind: str
+    use: str
+    settings: dict[str, Any] = {}
+
+    def build(self) -> Any:
+        """A fresh instance."""
+        return convert_settings(find_class(self.kind, self.use, self.kind), self.settings, self.kind)
+
+    def resolved(self) -> dict[str, Any]:
+        """The table with every default written out."""
+        instance = self.build()
+        return {"use": self.use} | {
+            name: msgspec.to_builtins(getattr(instance, name)) for name in setting_names(type(instance))
+        }
+
+
+def load_plugin(kind: str, table: Any, where: str, folder: Path, not_settings: tuple[str, ...] = ()) -> Plugin:
+    """A plugin from its table; `folder` is what paths in it are relative to. Raises ConfigError."""
+    if not isinstance(table, dict) or not isinstance(table.get("use"), str):
+        known = ", ".join(BUILT_IN[kind])
+        raise ConfigError(f'{where} needs use = "…": one of {known}, or "module:Class" for your own')
+    settings = {key: value for key, value in table.items() if key != "use" and key not in not_settings}
+    cls = find_class(kind, table["use"], where)
+    settings = _absolute_paths(cls, settings, folder)
+    convert_settings(cls, settings, where)
+    return Plugin(kind, table["use"], settings)
+
+
+def find_class(kind: str, use: str, where: str) -> type:
+    """The class behind a built-in name or `module:Class`."""
+    target = BUILT_IN[kind].get(use, use)
+    if ":" not in target:
+        raise ConfigError(
+            f'{where}.use = "{use}" is not built in{did_you_mean(use, BUILT_IN[kind])}; '
+            f'built in are {", ".join(BUILT_IN[kind])}; your own is written "module:Class"'
+        )
+    module_name, _, class_name = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except ImportError as error:
+        raise ConfigError(f'{where}.use = "{use}": cannot import {module_name}: {error}') from error
+    except AttributeError as error:
+        raise ConfigError(f'{where}.use = "{use}": {module_name} has no class {class_name}') from error
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise ConfigError(f'{where}.use = "{use}": {class_name} must be a dataclass of its settings')
+    return found
+
+
+def setting_names(cls: type) -> list[str]:
+    """Names of the settings of a dataclass or Struct."""
+    if dataclasses.is_dataclass(cls):
+        return [f.name for f in dataclasses.fields(cls) if f.init]
+    return list(cls.__struct_fields__)  # type: ignore[attr-defined]  # msgspec.Struct
+
+
+def convert_settings(cls: type, table: dict[str, Any], where: str) -> Any:
+    """An instance of `cls` from a table, strictly. Raises ConfigError."""
+    names = setting_names(cls)
+    for key in table:
+        if key not in names:
+            raise ConfigError(
+                f"{where}.{key} is not a setting of {cls.__name__}{did_you_mean(key, names)}; its settings are {', '.join(names)}"
+            )
+    try:
+        return msgspec.convert(table, cls, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explained(str(error), table, where)) from error
+
+
+def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or nothing."""
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _explained(message: str, table: dict[str, Any], where: str) -> str:
+    """msgspec's words with our key and the value seen: `limits.step_um: Expected float, got str (seen: '200')`."""
+    what, _, path = message.partition(" - at `$")
+    path = path.rstrip("`")
+    value: Any = table
+    for step in path.replace("[", ".").replace("]", "").split("."):
+        if step:
+            try:
+                value = value[int(step)] if isinstance(value, (list, tuple)) else value[step]
+            except (KeyError, ValueError, IndexError, TypeError):
+                break
+    seen = "" if value is table else f" (seen: {value!r})"
+    return f"{where}{path}: {what.replace('`', '')}{seen}"
+
+
+def _absolute_paths(cls: type, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings annotated FilePath, made relative to the config's folder."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {
+        key: str((folder / value).resolve()) if _is_path(hints.get(key)) and isinstance(value, str) and value else value
+        for key, value in settings.items()
+    }
+
+
+def _is_path(hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_is_path(part) for part in typing.get_args(hint))
+    metadata = getattr(hint, "__metadata__", ())
+    return any(isinstance(m, msgspec.Meta) and (m.extra or {}).get("path") for m in metadata)

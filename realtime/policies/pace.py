@@ -1,0 +1,107 @@
+"""pace: image fast while something happens, slowly while nothing does."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+
+from acquisition.clock import NS_PER_MS, NS_PER_S
+from acquisition.commands import NotNegative, Positive, SetExposure, SetInterval
+from acquisition.frame import FrameHeader
+from realtime.decisions import Decision
+from realtime.policy import Scene
+from tracking.tracks import EventKind
+
+SAME = 0.01
+"""Interval and exposure count as obeyed within 1 %: cameras round them."""
+
+
+@dataclass
+class Pace:
+    """Two frame intervals and a signal that chooses; two thresholds and a dwell keep it from flickering.
+
+    Fast from the frame in which the signal reaches `high`; slow again once it is down to `low` and was last
+    high `dwell_s` ago. With a shorter exposure in the fast mode a faster rate does not mean more light.
+    """
+
+    fast_interval_ms: Positive
+    slow_interval_ms: Positive
+    signal: str = "events"
+    """`events`: how many of `events` this frame has. `class:<name>`: how many cells are of that class with
+    at least `p_min`. `feature:<name>`: the largest value of any cell."""
+    high: float = 1.0
+    """Fast from this value of the signal on."""
+    low: float = 0.0
+    """Slow at or below it."""
+    dwell_s: NotNegative = 10.0
+    """Stay fast at least so long after the signal was last high."""
+    p_min: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """For class:<name>."""
+    events: tuple[EventKind, ...] = ("divided", "born")
+    """Which events count. A cell that enters the view is born too: take only `divided` if the stage moves."""
+    fast_exposure_ms: Positive | None = None
+    slow_exposure_ms: Positive | None = None
+    """Leave both exposures out to keep the exposure as it is."""
+    repeat_ms: Positive = 2000.0
+    """Ask again if frames do not show by then what was asked for."""
+
+    _fast: bool = field(default=False, init=False)
+    _high_ns: int = field(default=0, init=False)
+    _asked_ns: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        kind, _, name = self.signal.partition(":")
+        if self.signal != "events" and (kind not in ("class", "feature") or not name):
+            raise ValueError(f"signal must be events, class:<name> or feature:<name>, not {self.signal!r}")
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} must not be above high {self.high:g}")
+        fast_ms, slow_ms = self.fast_interval_ms, self.slow_interval_ms
+        if fast_ms > slow_ms:
+            raise ValueError(f"fast_interval_ms {fast_ms:g} must not be above slow_interval_ms {slow_ms:g}")
+        if (self.fast_exposure_ms is None) != (self.slow_exposure_ms is None):
+            raise ValueError("fast_exposure_ms and slow_exposure_ms must be given together, or neither")
+
+    def decide(self, scene: Scene) -> Iterable[Decision]:
+        """What must change for frames to be as the mode wants them; nothing while an answer is awaited."""
+        value, now_ns = self._value(scene), scene.frame.t_ns
+        if self._turn(value, now_ns):
+            self._asked_ns = None
+        commands = self._wishes(scene.frame)
+        awaited = self._asked_ns is not None and now_ns - self._asked_ns < self.repeat_ms * NS_PER_MS
+        if not commands or awaited:
+            return ()
+        self._asked_ns = now_ns
+        reason = f"{self.signal} is {value:g}: {'fast' if self._fast else 'slow'}"
+        return [Decision(command=command, reason=reason) for command in commands]
+
+    def _turn(self, value: float, now_ns: int) -> bool:
+        """Change the mode if the signal calls for it; True if it changed."""
+        was_fast = self._fast
+        if value >= self.high:
+            self._fast, self._high_ns = True, now_ns
+        elif value <= self.low and now_ns - self._high_ns >= self.dwell_s * NS_PER_S:
+            self._fast = False
+        return self._fast != was_fast
+
+    def _value(self, scene: Scene) -> float:
+        """The signal; minus infinity where there is no cell to measure."""
+        kind, _, name = self.signal.partition(":")
+        if kind == "class":
+            return float(np.count_nonzero(scene.cells.probability(name) >= self.p_min))
+        if kind == "feature":
+            return float(np.fmax.reduce(scene.cells.feature(name), initial=-math.inf))
+        return float(sum(event.kind in self.events for event in scene.tracks.events))
+
+    def _wishes(self, frame: FrameHeader) -> list[SetInterval | SetExposure]:
+        """From what is in force to the mode's values; in this order the duty cycle has no peak in between."""
+        interval_ms = self.fast_interval_ms if self._fast else self.slow_interval_ms
+        exposure_ms = self.fast_exposure_ms if self._fast else self.slow_exposure_ms
+        wishes: list[SetInterval | SetExposure] = []
+        if not math.isclose(interval_ms, frame.interval_ms, rel_tol=SAME):
+            wishes.append(SetInterval(interval_ms))
+        if exposure_ms is not None and not math.isclose(exposure_ms, frame.exposure_ms, rel_tol=SAME):
+            wishes.insert(0 if exposure_ms < frame.exposure_ms else len(wishes), SetExposure(exposure_ms))
+        return wishes

@@ -1,0 +1,76 @@
+"""Asks one policy, and keeps the run going whatever the policy does."""
+
+import traceback
+
+import msgspec
+from msgspec.structs import replace
+
+from acquisition.clock import NS_PER_MS, Clock
+from realtime.config import InferenceSettings
+from realtime.decisions import Decision
+from realtime.policy import Policy, Scene
+
+
+class PolicyRunner:
+    """Completes a policy's decisions, times it, and suspends it if it only raises."""
+
+    def __init__(self, name: str, policy: Policy, settings: InferenceSettings, clock: Clock) -> None:
+        self.name, self.policy = name, policy
+        self.suspended = False
+        self.n_overruns = 0
+        self._settings, self._clock = settings, clock
+        self._failures_in_a_row = 0
+        self._complaints: list[str] = []
+
+    def ask(self, scene: Scene) -> list[Decision]:
+        """The policy's decisions on a scene, complete with id, source frame and deadline; none if it raised."""
+        if self.suspended:
+            return []
+        started_ns = self._clock.now_ns()
+        try:
+            decisions = [self._complete(decision, n, scene) for n, decision in enumerate(self.policy.decide(scene))]
+            self._failures_in_a_row = 0
+        except Exception as error:  # a user's code: whatever it raises, the run goes on and the journal says so
+            self._count_failure(error, scene)
+            return []
+        self._time((self._clock.now_ns() - started_ns) / NS_PER_MS, scene)
+        return decisions
+
+    def take_complaints(self) -> list[str]:
+        """What went wrong since this was last asked, in words for the journal."""
+        complaints, self._complaints = self._complaints, []
+        return complaints
+
+    def _complete(self, decision: Decision, n: int, scene: Scene) -> Decision:
+        deadline_ns = decision.deadline_ns
+        if deadline_ns is None:
+            deadline_ns = scene.after_ms(self._settings.deadline_ms)
+        index = scene.frame.index
+        complete = replace(
+            decision, id=f"{index}.{self.name}.{n}", frame_index=index, policy=self.name, deadline_ns=deadline_ns,
+            reason=decision.reason[:200],
+        )  # fmt: skip
+        # Constructors do not check ranges; the wire does. Checked here, a policy fails the same way inline and over the bus.
+        return msgspec.convert(msgspec.to_builtins(complete), Decision)
+
+    def _count_failure(self, error: Exception, scene: Scene) -> None:
+        self._failures_in_a_row += 1
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"line {at.lineno} of {at.name}, frame {scene.frame.index}"
+        words = f"policy {self.name} raised {type(error).__name__}: {error} ({where})"
+        if self._failures_in_a_row >= self._settings.policy_failures:
+            self.suspended = True
+            words += f"; suspended after {self._failures_in_a_row} failures in a row"
+        self._complaints.append(words)
+
+    def _time(self, took_ms: float, scene: Scene) -> None:
+        if took_ms <= self._settings.policy_budget_ms:
+            return
+        self.n_overruns += 1
+        if (
+            self.n_overruns & (self.n_overruns - 1) == 0
+        ):  # the 1st, 2nd, 4th, 8th …: a slow policy must not fill the journal
+            self._complaints.append(
+                f"policy {self.name} took {took_ms:.1f} ms on frame {scene.frame.index}, "
+                f"inference.policy_budget_ms is {self._settings.policy_budget_ms:g} ({self.n_overruns} times so far)"
+            )

@@ -1,0 +1,303 @@
+"""The acquisition process: owns the rig, its limits and the clock. Frames out; decisions in, checked, answered."""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+
+from acquisition.clock import NS_PER_MS, NS_PER_S, SystemClock
+from acquisition.commands import Order, Outcome, Resume, SafeState, Stop
+from acquisition.commands import Status as OutcomeStatus
+from acquisition.frame import Frame
+from acquisition.loop import AcquisitionLoop, RunEnd, RunStopped
+from acquisition.microscope import Capabilities, Microscope
+from realtime.bus import Address, Client, Door, Telemetry
+from realtime.config import RunConfig
+from realtime.latency import Histogram
+from realtime.processes.rig_lock import RigLock
+from realtime.processes.ticket import Ended, Lifeline, Ready, Reporter, Ticket, settle_memory
+from realtime.processes.watch import Watch
+from realtime.ring import Ring, slots_for
+from realtime.wire import (
+    AnyMessage,
+    DecisionMade,
+    FrameReady,
+    Heartbeat,
+    InferenceEnded,
+    InferenceStarted,
+    Notice,
+    OperatorCommand,
+    OutcomeReached,
+    ProcessLost,
+    RecorderReady,
+    RunEnded,
+    Status,
+)
+
+STATUS_EVERY_NS = 100 * NS_PER_MS
+FAREWELL_S = 3.0
+REMEMBERED_DECISIONS = 10_000
+
+
+class AcquisitionProcess:
+    """Ties the loop to the bus: publish, receive and answer are the loop's three words for it."""
+
+    def __init__(
+        self, ticket: Ticket, config: RunConfig, microscope: Microscope, capabilities: Capabilities, lifeline: Lifeline
+    ) -> None:
+        self._run, self._config, self._lifeline = ticket.run, config, lifeline
+        self._microscope, self._keys = microscope, ticket.keys
+        self.clock = SystemClock()
+        frame_bytes = capabilities.height_px * capabilities.width_px * (2 if capabilities.dtype == "uint16" else 1)
+        self.ring = Ring.create(ticket.ring, slots_for(config.ring.megabytes, frame_bytes), frame_bytes)
+        self.door = Door(ticket.run, ticket.keys, ticket.role_of, self.clock)
+        self.telemetry = Telemetry(ticket.run, ticket.keys, ticket.role_of)
+        self.loop = AcquisitionLoop(
+            microscope, capabilities, config.limits, config.imaging, self.clock,
+            publish=self.publish, receive=self.receive, answer=self.answer, duration_s=ticket.duration_s,
+        )  # fmt: skip
+        self._inbox: Client | None = None
+        self._pending: dict[str, DecisionMade] = {}
+        self._seen: deque[str] = deque(maxlen=REMEMBERED_DECISIONS)
+        self._watch = Watch(config.inference.silence_ms)
+        self._counts: Counter[str] = Counter()
+        self._ages = Histogram()
+        self._inference_lost = False
+        self._resume_when_back = False
+        self._status_due_ns = 0
+        self._n_own_orders = 0
+
+    # --- the loop's three words --------------------------------------------------------------------------------------
+
+    def publish(self, frame: Frame, dose_mj: float) -> None:
+        """Pixels into the ring, words to the recorder and to inference."""
+        place = self.ring.write(frame.pixels)
+        if place is None:
+            self._no_room(frame)
+            return
+        message = FrameReady(run=self._run, header=frame.header, slot=place[0], seq=place[1], dose_mj=dose_mj)
+        self._record(message)
+        if not self.door.send("inference", message):
+            self._counts["frames_not_taken_by_inference"] += 1
+
+    def receive(self, timeout_s: float) -> Iterator[Order]:
+        """Orders from decisions, operators and this process's own watch over the others."""
+        for role, message in self.door.receive(timeout_s):
+            yield from self._order_from(role, message)
+        now_ns = self.clock.now_ns()
+        yield from self._look_after_the_others(now_ns)
+        if now_ns >= self._status_due_ns:
+            self._status_due_ns = now_ns + STATUS_EVERY_NS
+            self._tell_status(now_ns)
+
+    def answer(self, order: Order, status: OutcomeStatus, detail: str, checked_ns: int) -> None:
+        """The one outcome of an order: to its sender, the recorder and whoever watches."""
+        now_ns = self.clock.now_ns()
+        outcome = Outcome(order.id, status, detail, now_ns)
+        made = self._pending.pop(order.id, None)
+        if made is None:
+            message = OutcomeReached(run=self._run, outcome=outcome)
+        else:
+            ends_ns = (made.decided_ns, made.sent_ns, checked_ns, now_ns)
+            message = OutcomeReached(
+                run=self._run, outcome=outcome, decision=made.decision, exposed_ns=made.exposed_ns, ends_ns=ends_ns
+            )
+            self._ages.add(now_ns - made.exposed_ns)
+        self._counts[status] += 1
+        self._record(message)
+        self.door.send("inference", message)
+        self.door.send(order.source, message)
+        self.telemetry.send(message)
+
+    # --- what comes in -------------------------------------------------------------------------------------------------
+
+    def _order_from(self, role: str, message: AnyMessage) -> Iterator[Order]:
+        now_ns = self.clock.now_ns()
+        match message:
+            case DecisionMade():
+                yield from self._decision(message, now_ns)
+            case OperatorCommand():
+                self._record(message)
+                yield Order(id=message.id, command=message.command, source=role, arrived_ns=now_ns, trusted=True)
+            case Heartbeat():
+                self._watch.hear(role, message, self.loop.n_frames, now_ns)
+            case InferenceStarted():
+                self._watch.arrive("inference", now_ns)
+                yield from self._welcome_back(now_ns)
+            case RecorderReady():
+                self._watch.arrive("recorder", now_ns)
+                address = Address(message.endpoint, message.server_key)
+                self._inbox = Client("inbox", address, self._run, self._keys)
+            case ProcessLost():
+                yield from self._lost(message.role, message.why, now_ns)
+            case Notice():
+                self.notice(message.level, message.text, message.source)
+                if role == "recorder" and message.level == "error":
+                    raise RunStopped(message.text)
+            case _:
+                pass  # the bus lets nothing else through
+
+    def _decision(self, message: DecisionMade, now_ns: int) -> Iterator[Order]:
+        decision = message.decision
+        order = decision.order(now_ns)
+        if decision.id in self._seen or not decision.id:
+            self._counts["decisions_repeated"] += 1  # it had, or will have, its one outcome already
+            return
+        self._seen.append(decision.id)
+        self._pending[decision.id] = message
+        if message.run != self._run:
+            self.answer(order, "refused", f"it belongs to run {message.run}; this is run {self._run}", now_ns)
+        elif not message.exposed_ns <= message.decided_ns <= message.sent_ns <= now_ns + NS_PER_MS:
+            self.answer(order, "refused", "its time marks are not in order or lie in the future", now_ns)
+        else:
+            yield order
+
+    # --- watching over the others --------------------------------------------------------------------------------------
+
+    def _look_after_the_others(self, now_ns: int) -> Iterator[Order]:
+        if self._lifeline.cut:
+            raise RunStopped("the supervisor is gone")
+        for role, why in self._watch.silent(now_ns):
+            yield from self._lost(role, why, now_ns)
+        for refusals in (self.door.refusals, self.telemetry.refusals):
+            for text in refusals.take_texts():
+                self.notice("warning", text)
+
+    def _lost(self, role: str, why: str, now_ns: int) -> Iterator[Order]:
+        self._watch.leave(role)
+        if role == "recorder":
+            raise RunStopped(f"the recorder is lost ({why}): frames can no longer be kept")
+        if role != "inference" or self._inference_lost:
+            return
+        self._inference_lost = True
+        self._resume_when_back = self.loop.state == "running"
+        self.door.forget("inference")
+        self.notice("error", f"inference is lost ({why}): the rig is made safe until it is back")
+        yield self._own_order(SafeState(), now_ns)
+
+    def _welcome_back(self, now_ns: int) -> Iterator[Order]:
+        if not self._inference_lost:
+            return
+        self._inference_lost = False
+        self.notice("info", "inference is back")
+        if self._resume_when_back and self.loop.state == "safe":
+            yield self._own_order(Resume(), now_ns)
+
+    def _own_order(self, command: SafeState | Resume, now_ns: int) -> Order:
+        self._n_own_orders += 1
+        return Order(id=f"watch.{self._n_own_orders}", command=command, source="watch", arrived_ns=now_ns, trusted=True)
+
+    def _no_room(self, frame: Frame) -> None:
+        if self._config.ring.when_full == "drop":
+            self._counts["frames_dropped"] += 1
+            return
+        raise RunStopped(
+            f"the recorder is {self.ring.n_slots} frames behind and the ring is full, so frame {frame.header.index} "
+            'has no place; use a faster disk, a slower frame rate, more ring.megabytes, or ring.when_full = "drop"'
+        )
+
+    # --- telling -----------------------------------------------------------------------------------------------------
+
+    def _record(self, message: AnyMessage) -> None:
+        if self._inbox is not None:
+            self._inbox.send(message)
+
+    def notice(self, level: str, text: str, source: str = "acquisition") -> None:
+        """To the journal and to whoever watches."""
+        message = Notice(run=self._run, t_ns=self.clock.now_ns(), source=source, level=level, text=text[:4000])
+        self._record(message)
+        self.telemetry.send(message)
+
+    def _tell_status(self, now_ns: int) -> None:
+        self.door.count_strangers()
+        figures = self.figures()
+        figures["inference_idle_s"] = self._watch.inference_idle_s(now_ns)
+        figures["inference_lost"] = float(self._inference_lost)
+        self.telemetry.send(
+            Status(
+                run=self._run, t_ns=now_ns, state=self.loop.state, frames=self.loop.n_frames,
+                lost=self._microscope.lost_frames(), figures=figures,
+            )
+        )  # fmt: skip
+
+    def figures(self) -> dict[str, float]:
+        """Counts and levels for the status line and the summary."""
+        own = {
+            "ring_fill": self.ring.fill(),
+            "ring_slots": float(self.ring.n_slots),
+            "dose_mj": self.loop.dose_mj,
+            "decision_age_p50_ms": self._ages.quantile_ms(0.5),
+            "decision_age_p99_ms": self._ages.quantile_ms(0.99),
+            "frames_lost_by_camera": float(self._microscope.lost_frames()),
+            "messages_refused": float(self.door.refusals.counts["message"]),
+            "handshakes_refused": float(self.door.refusals.counts["handshake"]),
+        }
+        return self._watch.figures | {name: float(n) for name, n in self._counts.items()} | own
+
+    # --- a run's beginning and end -----------------------------------------------------------------------------------
+
+    def wait_for_the_others(self) -> None:
+        """Return once the recorder listens and inference is warm; RunStopped if they take too long."""
+        until_ns = self.clock.now_ns() + round(self._config.inference.start_s * NS_PER_S)
+        while self._inbox is None or "inference" not in self._watch:
+            for role, message in self.door.receive(0.1):
+                for order in self._order_from(role, message):
+                    self.answer(order, "refused", "the run has not begun", order.arrived_ns)
+                    if isinstance(order.command, Stop):
+                        raise RunStopped(f"stopped by {order.source} before it began")
+            if self._lifeline.cut:
+                raise RunStopped("the supervisor is gone")
+            if self.clock.now_ns() > until_ns:
+                missing = "the recorder" if self._inbox is None else "inference"
+                raise RunStopped(
+                    f"{missing} was not ready within {self._config.inference.start_s:g} s (inference.start_s)"
+                )
+        self._watch.hear_all(self.clock.now_ns())
+
+    def say_farewell(self, end: RunEnd) -> None:
+        """Tell inference that the run is over, answer what it still says, then close the recorder's book."""
+        ended = RunEnded(run=self._run, reason=end.reason, ok=end.ok, figures=self.figures())
+        self.door.send("inference", ended)
+        until_ns = self.clock.now_ns() + round(FAREWELL_S * NS_PER_S)
+        while "inference" in self._watch and self.clock.now_ns() < until_ns:
+            for _, message in self.door.receive(0.05):
+                if isinstance(message, DecisionMade):
+                    for order in self._decision(message, self.clock.now_ns()):
+                        self.answer(order, "refused", "the run has ended", order.arrived_ns)
+                elif isinstance(message, Notice):
+                    self.notice(message.level, message.text, message.source)
+                elif isinstance(message, InferenceEnded):
+                    self._watch.leave("inference")
+        self._record(ended)
+        self.telemetry.send(ended)
+
+    def close(self) -> None:
+        for part in (self._inbox, self.door, self.telemetry, self.ring):
+            if part is not None:
+                part.close()
+
+
+def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
+    """Open the rig, image until the end, leave the rig safe."""
+    config = ticket.read_config()
+    microscope: Microscope = config.microscope.build()
+    with RigLock(microscope.rig_id, ticket.run):
+        try:
+            capabilities = microscope.open(SystemClock(), config.imaging)
+            process = AcquisitionProcess(ticket, config, microscope, capabilities, lifeline)
+            try:
+                reporter.say(Ready(door=process.door.address, telemetry=process.telemetry.address))
+                end = _image(process)
+                process.say_farewell(end)
+            finally:
+                process.close()
+        finally:
+            microscope.close()
+    return Ended(ok=end.ok, reason=end.reason)
+
+
+def _image(process: AcquisitionProcess) -> RunEnd:
+    try:
+        process.wait_for_the_others()
+    except RunStopped as error:
+        return RunEnd(False, str(error))
+    settle_memory()
+    return process.loop.run()

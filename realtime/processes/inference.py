@@ -1,0 +1,136 @@
+"""The inference process: newest frame in, decisions out; every frame it had to skip is counted."""
+
+import os
+
+import numpy as np
+
+from acquisition.clock import NS_PER_MS, SystemClock
+from acquisition.frame import Frame, FrameHeader, StagePosition
+from realtime.bus import BusError, Client
+from realtime.inference import Analysis, Inference
+from realtime.policy import Dose
+from realtime.processes.ticket import Ended, Lifeline, Pulse, Ready, Reporter, Ticket, settle_memory
+from realtime.ring import Overwritten, Ring
+from realtime.wire import (
+    FrameReady,
+    InferenceEnded,
+    InferenceStarted,
+    Notice,
+    RunEnded,
+)
+from realtime.words import analysed, decisions_made
+
+IDLE_S = 0.1
+
+
+class InferenceProcess:
+    """Ties Inference to the ring and the bus."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        assert ticket.door is not None
+        assert ticket.inbox is not None
+        self.clock = SystemClock()
+        self._run = ticket.run
+        self._ring = Ring.attach(ticket.ring)
+        self._door = Client("door", ticket.door, ticket.run, ticket.keys)
+        self._inbox = Client("inbox", ticket.inbox, ticket.run, ticket.keys)
+        config = ticket.read_config()
+        warm_up(Inference.from_config(config, self.clock), self._ring.slot_bytes)
+        self._inference = Inference.from_config(config, self.clock)
+        self._perception_name = config.segmenter.use
+        self._pulse = Pulse(ticket, ticket.door)
+        self._skipped = 0
+        self._analysed = 0
+        self._skipped_in_all = 0
+        self.ended = False
+
+    def start(self) -> None:
+        """Say that a fresh tracker and fresh policies are ready."""
+        started = InferenceStarted(run=self._run, pid=os.getpid(), perception=self._perception_name)
+        self._inbox.send(started)
+        self._door.send(started)
+
+    def turn(self) -> None:
+        """Look at the newest frame of all that have come."""
+        newest: FrameReady | None = None
+        for message in self._door.receive(IDLE_S):
+            if isinstance(message, FrameReady):
+                self._skipped += newest is not None
+                newest = message
+            elif isinstance(message, RunEnded):
+                self.ended = True
+        if newest is not None and not self.ended:
+            self._look(newest)
+
+    def _look(self, message: FrameReady) -> None:
+        header = message.header
+        try:
+            pixels = self._ring.view(message.slot, message.seq, header.shape, header.dtype)
+            analysis = self._inference.look(
+                Frame(header, pixels), Dose(message.dose_mj), lambda: self._ring.intact(message.slot, message.seq)
+            )
+        except Overwritten:
+            analysis = None
+        if analysis is None:
+            self._skipped += 1
+            return
+        self._act(analysis)
+        self._report(analysis)
+
+    def _act(self, analysis: Analysis) -> None:
+        """Decisions leave before anything is written down."""
+        for message in decisions_made(self._run, analysis, self.clock):
+            self._door.send(message)
+
+    def _report(self, analysis: Analysis) -> None:
+        scene = analysis.scene
+        self._analysed += 1
+        self._skipped_in_all += self._skipped
+        self._inbox.send(analysed(self._run, analysis, self._skipped))
+        self._skipped = 0
+        for text in analysis.complaints:
+            self._say("warning", text)
+        self._pulse.progress = self._analysed
+        self._pulse.figures = {
+            "cells": len(scene.cells), "tracks": len(scene.tracks), "analysed": self._analysed, "skipped": self._skipped_in_all,
+        }  # fmt: skip
+
+    def _say(self, level: str, text: str) -> None:
+        self._inbox.send(Notice(run=self._run, t_ns=self.clock.now_ns(), source="inference", level=level, text=text))
+
+    def close(self) -> None:
+        """The last word to both, then silence."""
+        last = InferenceEnded(run=self._run, n_analysed=self._analysed)
+        self._inbox.send(last)
+        self._door.send(last)
+        self._pulse.stop()
+        for part in (self._inbox, self._door, self._ring):
+            part.close()
+
+
+def warm_up(inference: Inference, n_bytes: int, n_frames: int = 3) -> None:
+    """Look at blank frames until every buffer, cache and compiled loop exists; this inference is then thrown away."""
+    side = max(16, int((n_bytes / 2) ** 0.5))
+    for index in range(n_frames):
+        header = FrameHeader(
+            index=index, t_ns=index * 50 * NS_PER_MS, t_read_ns=index * 50 * NS_PER_MS, height_px=side, width_px=side,
+            dtype="uint16", channel="", exposure_ms=1.0, interval_ms=50.0, light_mw=0.0, stage=StagePosition(),
+            stage_from_pixel=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), um_per_px=1.0,
+        )  # fmt: skip
+        inference.look(Frame(header, np.zeros((side, side), dtype=np.uint16)), Dose())
+
+
+def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
+    """Decide until the run ends."""
+    process = InferenceProcess(ticket)
+    try:
+        process.start()
+        reporter.say(Ready())
+        settle_memory()
+        while not process.ended and not lifeline.cut:
+            process.turn()
+    except BusError as error:
+        return Ended(ok=False, reason=str(error))
+    finally:
+        process.close()
+    return Ended(ok=True, reason="the run has ended" if process.ended else "the supervisor is gone")

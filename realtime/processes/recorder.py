@@ -1,0 +1,127 @@
+"""The recorder process: keeps every frame and every word, and lets go of a ring slot only when its pixels are safe."""
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from acquisition.clock import NS_PER_S, SystemClock
+from realtime.bus import Client, Inbox
+from realtime.processes.ticket import Ended, Lifeline, Pulse, Ready, Reporter, Ticket
+from realtime.ring import Ring
+from realtime.session.disk import DiskFull, RecordingError
+from realtime.session.writer import SessionWriter
+from realtime.wire import AnyMessage, FrameReady, InferenceEnded, InferenceStarted, Notice, RecorderReady, RunEnded
+
+IDLE_S = 0.05
+BUSY_S = 0.002
+LAST_WORDS_S = 2.0
+QUIET_S = 0.2
+
+
+class RecorderProcess:
+    """Ties the session writer to the ring and the inbox."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        assert ticket.door is not None
+        self._run, self._ticket = ticket.run, ticket
+        self.clock = SystemClock()
+        config = ticket.read_config()
+        self.writer = SessionWriter(Path(ticket.folder), ticket.session_toml, self.clock, config.recorder)
+        self._ring = Ring.attach(ticket.ring)
+        self.inbox = Inbox(ticket.run, ticket.keys, ticket.role_of)
+        self._door = Client("door", ticket.door, ticket.run, ticket.keys)
+        self._pulse = Pulse(ticket, ticket.door)
+        self._seqs: deque[int] = deque()
+        self._n_released = 0
+        self._inference_runs = False
+        self._ended_ns: int | None = None
+        self.problem = ""
+
+    def start(self) -> None:
+        """Tell the acquisition process where to send."""
+        address = self.inbox.address
+        self._door.send(RecorderReady(run=self._run, endpoint=address.endpoint, server_key=address.server_key))
+
+    def turn(self) -> None:
+        """Write what has come, release what is safe."""
+        waiting = bool(self._seqs)
+        for _, message in self.inbox.receive(BUSY_S if waiting else IDLE_S):
+            self._keep(message)
+        self._release(self.writer.settled())
+        self._pulse.progress += 1
+        self._pulse.figures = self.writer.figures()
+
+    def over(self) -> bool:
+        """True once the run has ended and inference has said its last word, or would have by now."""
+        if self._ended_ns is None:
+            return False
+        silent_s = (self.clock.now_ns() - self._ended_ns) / NS_PER_S
+        return not self._inference_runs or silent_s > LAST_WORDS_S
+
+    def drain(self) -> None:
+        """Keep what is still on its way, until nothing comes any more."""
+        for _, message in self.inbox.receive(QUIET_S):
+            self._keep(message)
+
+    def complain(self, text: str) -> None:
+        """Ask the acquisition process to end the run, once."""
+        if not self.problem:
+            self.problem = text
+            self._door.send(
+                Notice(run=self._run, t_ns=self.clock.now_ns(), source="recorder", level="error", text=text)
+            )
+
+    def close(self) -> None:
+        """Finish the session and let go; `writer.close` is what makes it complete."""
+        try:
+            self.writer.close()
+            self._release(self.writer.settled())
+        finally:
+            self._pulse.stop()
+            for part in (self.inbox, self._door, self._ring):
+                part.close()
+
+    def _keep(self, message: AnyMessage) -> None:
+        match message:
+            case FrameReady(header=header, slot=slot, seq=seq):
+                pixels = self._ring.view(slot, seq, header.shape, header.dtype)
+                self._insist(lambda: self.writer.add_frame(message, pixels))
+                self._seqs.append(seq)
+                return
+            case InferenceStarted():
+                self._inference_runs = True
+            case InferenceEnded():
+                self._inference_runs = False
+            case RunEnded():
+                self._ended_ns = self.clock.now_ns()
+        self._insist(lambda: self.writer.add(message))
+
+    def _insist(self, write: Callable[[], None]) -> None:
+        """When space runs short the run is asked to end, and what is on its way still goes into the reserve."""
+        try:
+            write()
+        except DiskFull as full:
+            self.complain(str(full))
+            write()
+
+    def _release(self, n_settled: int) -> None:
+        while self._n_released < n_settled:
+            self._n_released += 1
+            self._ring.release(self._seqs.popleft())
+
+
+def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
+    """Record until the run has ended and everything is on disk."""
+    process = RecorderProcess(ticket)
+    try:
+        process.start()
+        reporter.say(Ready(inbox=process.inbox.address))
+        while not process.over() and not lifeline.cut:
+            process.turn()
+        process.drain()
+    except RecordingError as error:
+        process.complain(str(error))
+        return Ended(ok=False, reason=str(error))
+    finally:
+        process.close()
+    return Ended(ok=not process.problem, reason=process.problem or "everything is written")

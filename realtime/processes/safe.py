@@ -1,0 +1,26 @@
+"""Open a rig only to make it safe: after the acquisition process died, or by `reflexscope safe CONFIG`."""
+
+from acquisition.clock import SystemClock
+from acquisition.microscope import Microscope
+from realtime.config import RunConfig
+from realtime.processes.rig_lock import RigLock
+from realtime.processes.ticket import Ended, Lifeline, Reporter, Ticket
+
+
+def make_rig_safe(config: RunConfig, run: str) -> str:
+    """Gate shut, shutter closed, light off, stage still; what was read back, in words. Raises MicroscopeError, RigBusy."""
+    microscope: Microscope = config.microscope.build()
+    with RigLock(microscope.rig_id, run):
+        try:
+            microscope.open(SystemClock(), config.imaging)
+            microscope.make_safe()
+            state = microscope.state()
+        finally:
+            microscope.close()
+    shutter, gate = ("open" if opened else "closed" for opened in (state.shutter_open, state.gate_open))
+    return f"shutter {shutter}, gate {gate}, light {state.light_mw:g} mW"
+
+
+def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
+    """The `safe` role of a run."""
+    return Ended(ok=True, reason=make_rig_safe(ticket.read_config(), ticket.run))

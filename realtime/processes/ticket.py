@@ -1,0 +1,120 @@
+"""What the processes of a run have in common: the ticket they start with, the report they give, the lifeline they hold.
+
+The supervisor starts each as `python -m realtime`, writes a ticket to its stdin and keeps that pipe open: when the
+supervisor dies, however it dies, the pipe ends and the child makes its part safe and goes.
+"""
+
+import contextlib
+import gc
+import os
+import threading
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from realtime.bus import Address, BusError, Client, KeyPair
+from realtime.config import RunConfig, config_from
+from realtime.wire import Heartbeat
+
+Role = Literal["acquisition", "recorder", "inference", "safe"]
+HEARTBEAT_S = 0.1
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a process needs to take part in a run; it travels through a pipe, so keys show in no process list."""
+
+    run: str
+    role: Role
+    folder: str
+    session_toml: str
+    """Holds the config, too: what is recorded is what runs."""
+    ring: str
+    keys: KeyPair
+    role_of: dict[str, str]
+    """Public keys of the run → roles."""
+    duration_s: float | None = None
+    door: Address | None = None
+    inbox: Address | None = None
+
+    def read_config(self) -> RunConfig:
+        return config_from(tomllib.loads(self.session_toml)["config"], Path.cwd())
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """A process can be spoken to."""
+
+    door: Address | None = None
+    telemetry: Address | None = None
+    inbox: Address | None = None
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
+    """A process has done its part, well or not, and says why."""
+
+    ok: bool
+    reason: str
+
+
+Report = Ready | Ended
+
+
+class Reporter:
+    """The child's line to the supervisor: stdout, which nothing else in this process may write to any more."""
+
+    def __init__(self) -> None:
+        self._file = os.fdopen(os.dup(1), "wb", buffering=0)
+        os.dup2(2, 1)  # a library that prints, prints into the log
+
+    def say(self, report: Report) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the supervisor is gone; the lifeline says so too
+            self._file.write(msgspec.json.encode(report) + b"\n")
+
+
+class Lifeline:
+    """True in `cut` once the supervisor is gone."""
+
+    def __init__(self) -> None:
+        self.cut = False
+        threading.Thread(target=self._wait, name="lifeline", daemon=True).start()
+
+    def _wait(self) -> None:
+        while os.read(0, 1):
+            pass
+        self.cut = True
+
+
+class Pulse:
+    """Says "alive" ten times a second from a thread of its own, with figures that the main thread keeps up to date."""
+
+    def __init__(self, ticket: Ticket, door: Address) -> None:
+        self.progress = 0
+        self.figures: dict[str, float] = {}
+        self._ticket, self._door = ticket, door
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        client = Client("door", self._door, self._ticket.run, self._ticket.keys)
+        while True:
+            beat = Heartbeat(
+                run=self._ticket.run, role=self._ticket.role, pid=os.getpid(), progress=self.progress,
+                figures=dict(self.figures),
+            )  # fmt: skip
+            with contextlib.suppress(BusError):  # nobody there to hear: that is the supervisor's to notice
+                client.send(beat)
+            if self._stop.wait(HEARTBEAT_S):
+                break
+        client.close()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def settle_memory() -> None:
+    """After warm-up: what exists now stays, so the garbage collector need not look at it in the loop."""
+    gc.collect()
+    gc.freeze()

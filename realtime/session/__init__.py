@@ -1,0 +1,1 @@
+"""The session folder: config, images, tracks, journal and summary of one run."""

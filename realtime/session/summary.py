@@ -1,0 +1,136 @@
+"""The summary of a run: a pure account over its messages, so that it can be made again from the journal."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from acquisition.clock import NS_PER_S
+from acquisition.replayed.movies import open_session
+from acquisition.replayed.recorded import MovieError
+from realtime.latency import ACTION_STAGES, ANALYSIS_STAGES, Ledger
+from realtime.session.journal import JOURNAL, read_journal
+from realtime.wire import (
+    AnyMessage,
+    DecisionMade,
+    FrameAnalysed,
+    FrameReady,
+    InferenceStarted,
+    Notice,
+    OutcomeReached,
+    RunEnded,
+)
+
+OPERATOR = "operator"
+"""Under this name stand the outcomes of commands that no policy gave."""
+
+
+class Summary:
+    """Counts and times of a run. `add` every message once, in order."""
+
+    def __init__(self) -> None:
+        self._run = ""
+        self._recorded = self._lost = self._analysed = self._skipped = self._starts = 0
+        self._next_index = 0
+        self._first_ns = self._last_ns = 0
+        self._dose_mj = 0.0
+        self._decided: Counter[str] = Counter()
+        self._outcomes: dict[str, Counter[str]] = defaultdict(Counter)
+        self._events: Counter[str] = Counter()
+        self._dropped = 0
+        self._notices: Counter[str] = Counter()
+        self._ledger = Ledger()
+        self._end: RunEnded | None = None
+
+    def add(self, message: AnyMessage) -> None:
+        """Take a message into account."""
+        self._run = self._run or message.run
+        match message:
+            case FrameReady():
+                self._add_frame(message)
+            case FrameAnalysed():
+                self._add_analysis(message)
+            case DecisionMade(decision=decision):
+                self._decided[decision.policy] += 1
+            case OutcomeReached():
+                self._add_outcome(message)
+            case InferenceStarted():
+                self._starts += 1
+            case Notice(level=level):
+                self._notices[level] += 1
+            case RunEnded():
+                self._end = message
+            case _:  # heartbeats, status and operators' commands change no figure
+                pass
+
+    def as_dict(self) -> dict[str, Any]:
+        """What summary.json holds."""
+        end = self._end
+        return {
+            "run": self._run,
+            "ok": end is not None and end.ok,
+            "end": end.reason if end else "the run was cut off before it could say why",
+            "duration_s": round((self._last_ns - self._first_ns) / NS_PER_S, 3),
+            "frames_recorded": self._recorded,
+            "frames_lost_by_camera": self._lost,
+            "frames_analysed": self._analysed,
+            "frames_skipped_by_inference": self._skipped,
+            "inference_restarts": max(0, self._starts - 1),
+            "dose_mj": self._dose_mj,
+            "decisions": self._decisions(),
+            "decisions_dropped_by_arbiter": self._dropped,
+            "events": dict(sorted(self._events.items())),
+            "notices": dict(sorted(self._notices.items())),
+            "latency": {stage: dict(row) for stage, row in self._ledger.summary().items()},
+            "figures": dict(end.figures) if end else {},
+        }
+
+    def _add_frame(self, message: FrameReady) -> None:
+        header = message.header
+        self._first_ns = self._first_ns if self._recorded else header.t_ns
+        self._last_ns = header.t_ns
+        self._recorded += 1
+        self._lost += header.index - self._next_index
+        self._next_index = header.index + 1
+        self._dose_mj = message.dose_mj
+
+    def _add_analysis(self, message: FrameAnalysed) -> None:
+        self._analysed += 1
+        self._skipped += message.skipped
+        self._dropped += len(message.dropped)
+        self._events.update(event.split(" ", 1)[0] for event in message.events)
+        if len(message.ends_ns) == len(ANALYSIS_STAGES):
+            self._ledger.add_analysis(message.exposed_ns, message.ends_ns)
+
+    def _add_outcome(self, message: OutcomeReached) -> None:
+        policy = message.decision.policy if message.decision else OPERATOR
+        self._outcomes[policy][message.outcome.status] += 1
+        if len(message.ends_ns) == len(ACTION_STAGES) + 1:
+            decided_ns, *ends_ns = message.ends_ns
+            self._ledger.add_action(message.exposed_ns, decided_ns, ends_ns)
+
+    def _decisions(self) -> dict[str, dict[str, int]]:
+        """Per policy: how many outcomes of each status, and how many decisions never met one."""
+        table = {}
+        for policy in sorted(self._decided.keys() | self._outcomes.keys()):
+            outcomes = self._outcomes.get(policy, Counter())
+            unanswered = max(0, self._decided[policy] - outcomes.total()) if policy in self._decided else 0
+            table[policy] = dict(sorted(outcomes.items())) | ({"unanswered": unanswered} if unanswered else {})
+        return table
+
+
+def summarise(folder: Path) -> dict[str, Any]:
+    """The summary made anew from a session's journal, also of a run that was killed.
+
+    `frames_readable` counts frames whose pixels are there: after a kill a few more or less than recorded.
+    """
+    summary = Summary()
+    for message in read_journal(folder / JOURNAL):
+        summary.add(message)
+    return summary.as_dict() | {"frames_readable": _frames_readable(folder)}
+
+
+def _frames_readable(folder: Path) -> int:
+    try:
+        return len(open_session(folder))
+    except MovieError:  # no frame was ever shown
+        return 0

@@ -1,0 +1,82 @@
+"""Tracks → parquet, part by part: pandas, pyarrow and polars read the folder `tracks.parquet` as a table.
+
+A part is written whole every few seconds, so a kill loses little and nothing is rewritten at the end.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from acquisition.clock import NS_PER_S, Clock
+from realtime.session.disk import RecordingError
+from realtime.wire import FrameAnalysed
+
+PART_NS = 5 * NS_PER_S
+PART_ROWS = 100_000
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+class TrackTable:
+    """One row a track and frame: `frame_index`, `t_ns`, then whatever columns the frames bring."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        folder.mkdir()
+        self._folder, self._clock = folder, clock
+        self._frames: list[Columns] = []
+        self._n_rows = self._n_parts = 0
+        self._opened_ns = clock.now_ns()
+
+    def add(self, message: FrameAnalysed) -> None:
+        """Keep a frame's rows for the part that is open; other columns than before begin a new part."""
+        columns = _columns(message)
+        if columns and self._frames and _layout(columns) != _layout(self._frames[0]):
+            self.close_part()
+        if columns:
+            self._frames.append(columns)
+            self._n_rows += len(columns["t_ns"])
+        self.close_part_if_due()
+
+    def close_part_if_due(self) -> None:
+        """Write the open part if it is old or long enough."""
+        if self._n_rows >= PART_ROWS or self._clock.now_ns() - self._opened_ns >= PART_NS:
+            self.close_part()
+
+    def close_part(self) -> None:
+        """Write what there is, under a name that readers do not see until it is whole."""
+        self._opened_ns = self._clock.now_ns()
+        if not self._frames:
+            return
+        import pyarrow
+        from pyarrow import parquet
+
+        table = pyarrow.table(
+            {name: np.concatenate([frame[name] for frame in self._frames]) for name in self._frames[0]}
+        )
+        name = f"part-{self._n_parts:06d}.parquet"
+        parquet.write_table(table, self._folder / f".{name}")
+        os.replace(self._folder / f".{name}", self._folder / name)
+        self._n_parts += 1
+        self._n_rows = 0
+        self._frames.clear()
+
+
+def _columns(message: FrameAnalysed) -> Columns:
+    arrays = {name: column.array() for name, column in message.tracks.items()}
+    shapes = {array.shape for array in arrays.values()}
+    if not arrays or shapes == {(0,)}:
+        return {}
+    if shapes != {(message.n_tracks,)}:
+        seen = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+        raise RecordingError(
+            f"tracks of frame {message.frame_index}: every column must be [{message.n_tracks}], not {seen}"
+        )
+    n = message.n_tracks
+    return {"frame_index": np.full(n, message.frame_index), "t_ns": np.full(n, message.t_ns)} | arrays
+
+
+def _layout(columns: Columns) -> list[tuple[str, str]]:
+    return [(name, array.dtype.str) for name, array in columns.items()]

@@ -1,0 +1,147 @@
+"""A session folder: session.toml, images.ome.zarr, tracks.parquet, journal.jsonl and summary.json."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from acquisition.clock import NS_PER_S, Clock
+from acquisition.commands import AtLeastOne
+from acquisition.replayed.recorded import Pixels
+from realtime.session.disk import (
+    BYTES_PER_GB,
+    DiskFull,
+    SessionExists,
+    explained,
+    free_gb,
+    write_whole,
+)
+from realtime.session.images import Compression, ImageWriter
+from realtime.session.journal import JOURNAL, JournalWriter
+from realtime.session.summary import Summary
+from realtime.session.tables import TrackTable
+from realtime.wire import AnyMessage, FrameAnalysed, FrameReady
+
+CONFIG, TRACKS, SUMMARY = "session.toml", "tracks.parquet", "summary.json"
+LOOK_NS = NS_PER_S // 2
+"""Free space is looked at this often, and after each tenth of min_free_gb that was written."""
+
+
+class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[recorder]` table."""
+
+    in_flight: AtLeastOne = 4
+    """Frames that may be on their way to the disk at once; each keeps its slot of the ring."""
+    compression: Compression = "none"
+    """`zstd` makes smaller files for more processor time."""
+    min_free_gb: Annotated[float, Meta(ge=0)] = 1.0
+    """A run is stopped while this much space is still free."""
+
+
+class SessionWriter:
+    """Writes one session. One thread calls it; nothing happens between calls but the writes in flight."""
+
+    def __init__(self, folder: Path, session_toml: str, clock: Clock, settings: RecorderSettings) -> None:
+        self.folder, self._clock, self._settings = folder, clock, settings
+        with explained(folder, settings.min_free_gb), ExitStack() as undo:
+            _claim(folder)
+            self._looked_bytes = 0
+            self._look_at_free_space()
+            self._journal = JournalWriter(folder / JOURNAL, clock)
+            undo.callback(self._journal.close)
+            (folder / CONFIG).write_text(session_toml, "utf-8")
+            self._tracks = TrackTable(folder / TRACKS, clock)
+            self._images = ImageWriter(folder, clock, settings.in_flight, settings.compression)
+            undo.pop_all()
+        self._summary = Summary()
+        self._closed = False
+        self._rate_from = (clock.now_ns(), 0)
+
+    def __enter__(self) -> "SessionWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add_frame(self, message: FrameReady, pixels: Pixels) -> None:
+        """Begin to write a frame; its pixels must not change until `settled` has counted it."""
+        with explained(self.folder, self._settings.min_free_gb):
+            self._look_at_free_space_if_due()
+            self._images.add(message.header, message.dose_mj, pixels)
+            self._note(message)
+
+    def settled(self) -> int:
+        """How many frames, in the order of add_frame, no longer need their pixels. Waits for no frame."""
+        with explained(self.folder, self._settings.min_free_gb):
+            self._images.settle()
+            self._journal.flush_if_due()
+            self._tracks.close_part_if_due()
+        return self._images.n_settled
+
+    def add(self, message: AnyMessage) -> None:
+        """Journal, tables and summary; frames come by add_frame."""
+        if isinstance(message, FrameReady):
+            raise TypeError("a frame is recorded by add_frame, with its pixels")
+        with explained(self.folder, self._settings.min_free_gb):
+            self._look_at_free_space_if_due()
+            if isinstance(message, FrameAnalysed):
+                self._tracks.add(message)
+            self._note(message)
+
+    def figures(self) -> dict[str, float]:
+        """For the status line; the rate is that since the last call."""
+        (then_ns, then_bytes), now_ns = self._rate_from, self._clock.now_ns()
+        self._rate_from = (now_ns, self._images.n_bytes)
+        elapsed_s = max(1, now_ns - then_ns) / NS_PER_S
+        return {
+            "free_gb": free_gb(self.folder),
+            "write_mb_s": (self._images.n_bytes - then_bytes) / 1e6 / elapsed_s,
+            "in_flight": self._images.in_flight,
+        }
+
+    def close(self) -> None:
+        """Wait for the last writes and write the summary. Every part is closed even if another fails."""
+        if self._closed:
+            return
+        self._closed = True
+        with (
+            explained(self.folder, self._settings.min_free_gb),
+            ExitStack() as steps,
+        ):  # the last is done first
+            steps.callback(self._write_summary)
+            steps.callback(self._tracks.close_part)
+            steps.callback(self._images.close)
+            steps.callback(self._journal.close)
+
+    def _note(self, message: AnyMessage) -> None:
+        self._journal.add(message)
+        self._summary.add(message)
+
+    def _write_summary(self) -> None:
+        summary = self._summary.as_dict() | {"frames_readable": self._images.n_settled}
+        write_whole(self.folder / SUMMARY, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+
+    def _look_at_free_space_if_due(self) -> None:
+        written_gb = (self._images.n_bytes - self._looked_bytes) / BYTES_PER_GB
+        is_old = self._clock.now_ns() - self._looked_ns >= LOOK_NS
+        if is_old or written_gb > self._settings.min_free_gb / 10:
+            self._looked_bytes = self._images.n_bytes
+            self._look_at_free_space()
+
+    def _look_at_free_space(self) -> None:
+        self._looked_ns = self._clock.now_ns()
+        free = free_gb(self.folder)
+        if free < self._settings.min_free_gb:
+            raise DiskFull(self.folder, free, self._settings.min_free_gb)
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder, unless a session is in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any((folder / name).exists() for name in (CONFIG, JOURNAL, TRACKS, SUMMARY)):
+        raise SessionExists(folder)

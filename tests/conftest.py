@@ -1,0 +1,69 @@
+"""Every test fails on what it leaves behind: threads, child processes, shared memory. Options for hardware and plugins."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+from realtime.ring import OWNER_PID, RING_FOLDER, SUFFIX
+
+cv2.setNumThreads(1)
+GRACE_S = 5.0
+# Threads that a library starts once and keeps for the life of the process.
+LIBRARY_THREADS = ("ThreadPoolExecutor-tifffile", "pydevd")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rig", default="", help="config of a real rig for tests/hardware")
+    parser.addoption("--policy", default="", help="module:Class of a policy of yours for the policy contract")
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The real images beside the checkout; a test that needs them skips where they are absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("real images (../shared/data beside the checkout) are not on this machine")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Name what a test left running or lying about."""
+    before = _left()
+    yield
+    until = time.monotonic() + GRACE_S
+    while (left := _left() - before) and time.monotonic() < until:
+        time.sleep(0.02)  # a thread that is just ending; the test itself is over
+    assert not left, f"left behind: {', '.join(sorted(left))}"
+
+
+def _left() -> set[str]:
+    threads = {
+        f"thread {thread.name}" for thread in threading.enumerate() if not thread.name.startswith(LIBRARY_THREADS)
+    }
+    children = {f"process {child.pid} {_name(child)}" for child in psutil.Process().children(recursive=True)}
+    rings = {f"ring {path.name}" for path in RING_FOLDER.glob(f"*{SUFFIX}") if _is_ours(path)}
+    return threads | children | rings
+
+
+def _is_ours(ring: Path) -> bool:
+    """Made by this process or by one that is gone; another run on this machine may have rings, too."""
+    try:
+        pid = int(np.fromfile(ring, dtype=np.uint64, count=OWNER_PID + 1)[OWNER_PID])
+    except (OSError, IndexError):
+        return False
+    return pid == os.getpid() or not psutil.pid_exists(pid)
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return "?"
