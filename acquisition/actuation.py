@@ -9,7 +9,7 @@ from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
 from acquisition.commands import AcquireBurst, Order, PulseSorter, Status
 from acquisition.frame import Frame
 from acquisition.limits import Limits
-from acquisition.microscope import Microscope
+from acquisition.microscope import Microscope, MicroscopeError, RigGone
 
 Answer = Callable[[Order, Status, str, int], None]
 """Called once an order with its status, a detail for people, and when it was checked, ns."""
@@ -42,7 +42,14 @@ class Move:
         if self._order is None:
             return False
         took_s = (self._clock.now_ns() - self._checked_ns) / NS_PER_S
-        if self._microscope.busy():
+        try:
+            busy = self._microscope.busy()
+        except RigGone:
+            raise
+        except MicroscopeError as error:
+            self._close("failed", str(error))
+            return True
+        if busy:
             if took_s <= self._limits.move_s:
                 return False
             self._close("failed", f"still moving after {took_s:.1f} s; limits.move_s allows {self._limits.move_s:g}")

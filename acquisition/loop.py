@@ -46,6 +46,7 @@ class RunEnd:
 
     ok: bool
     reason: str
+    rig_safe: bool = True
 
 
 class AcquisitionLoop:
@@ -67,6 +68,7 @@ class AcquisitionLoop:
         self.end: RunEnd | None = None
         self.n_frames = 0
         self.dose_mj = 0.0
+        self._lit_ms = microscope.lit_ms()
         self._microscope, self._capabilities = microscope, capabilities
         self._limits, self._imaging, self._clock = limits, imaging, clock
         self._publish, self._receive, self._answer = publish, receive, answer
@@ -122,7 +124,7 @@ class AcquisitionLoop:
         try:
             self._microscope.make_safe()
         except MicroscopeError as error:
-            self.end = RunEnd(False, f"{why}; and the rig could not be made safe: {error}")
+            self.end = RunEnd(False, f"{why}; and the rig could not be made safe: {error}", rig_safe=False)
 
     # --- orders ---------------------------------------------------------------------------------------------------
 
@@ -223,11 +225,16 @@ class AcquisitionLoop:
             return
         self._heard_ns = now_ns
         self.n_frames += 1
-        self.dose_mj += frame.header.light_mw * frame.header.exposure_ms / 1000
+        self._book_light(frame)
         frame = frame.because(self._reason_for(frame))
         self._publish(frame, self.dose_mj)
         if base_interval_ms := self._burst.count(frame):
             self._change(SetInterval(base_interval_ms), self._reason)
+
+    def _book_light(self, frame: Frame) -> None:
+        lit_ms = self._microscope.lit_ms()
+        self.dose_mj += frame.header.light_mw * (lit_ms - self._lit_ms) / 1000
+        self._lit_ms = lit_ms
 
     def _reason_for(self, frame: Frame) -> str:
         began_ns = frame.header.t_ns - round(frame.header.exposure_ms * NS_PER_MS)

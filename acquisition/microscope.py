@@ -96,6 +96,9 @@ class Microscope(Protocol):
     def lost_frames(self) -> int:
         """Frames the camera lost before anyone could read them, since open()."""
 
+    def lit_ms(self) -> float:
+        """Exposure time since open(), also of images that were lost or thrown away: what the dose is reckoned from."""
+
     def exhausted(self) -> bool:
         """True once no further frame can come, for example at the end of a recorded movie."""
 
@@ -106,7 +109,7 @@ class Microscope(Protocol):
         """
 
     def busy(self) -> bool:
-        """True while a stage is moving or settling."""
+        """True while a stage is moving or settling. Raises MicroscopeError if a move ended elsewhere than asked."""
 
     def set_gate(self, opened: bool) -> None:
         """Open or shut the trigger output, now."""

@@ -29,6 +29,8 @@ class Classifier(Protocol):
     """Cells → class probabilities."""
 
     class_names: tuple[str, ...]
+    needs: tuple[str, ...]
+    """Features that must be measured for it, beyond area and mean intensity."""
 
     def classify(self, image: Image, cells: Cells) -> npt.NDArray[np.float64]:
         """`[N, K]`, rows sum to 1."""

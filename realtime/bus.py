@@ -7,9 +7,7 @@
 Every message is checked where it arrives: size, version, run, kind, and whether its sender may say such a thing.
 """
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import msgspec
 import zmq
@@ -17,6 +15,7 @@ import zmq.auth.thread
 import zmq.utils.monitor
 
 from acquisition.clock import Clock
+from realtime.refusals import Handshakes, Refusals
 from realtime.wire import (
     MAX_BYTES,
     AnyMessage,
@@ -42,9 +41,12 @@ ZAP_DOMAIN = "reflexscope"
 DOOR_HWM = 1000
 INBOX_HWM = 20_000
 TELEMETRY_HWM = 100
-HANDSHAKE_FAILURES = (
-    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
-)
+AT_A_TIME = 1000
+"""So many messages are read in a row; then the receiver looks at its clock and camera again, even under a flood."""
+CONNECTION_EVENTS = (
+    zmq.Event.ACCEPTED | zmq.Event.DISCONNECTED | zmq.Event.HANDSHAKE_SUCCEEDED
+    | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
+)  # fmt: skip
 MAY_SAY: dict[str, tuple[type, ...]] = {
     "acquisition": (FrameReady, OutcomeReached, RunEnded, Notice, OperatorCommand),
     "inference": (DecisionMade, FrameAnalysed, InferenceStarted, InferenceEnded, Heartbeat, Notice),
@@ -77,24 +79,6 @@ class Address(msgspec.Struct, frozen=True):
     server_key: str
 
 
-@dataclass
-class Refusals:
-    """What was turned away at a socket, by reason; the first ones in full for the journal."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    texts: list[str] = field(default_factory=list)
-
-    def add(self, reason: str, text: str) -> None:
-        self.counts[reason] += 1
-        if self.counts[reason] <= 3:
-            self.texts.append(text)
-
-    def take_texts(self) -> list[str]:
-        """Texts not taken yet."""
-        texts, self.texts = self.texts, []
-        return texts
-
-
 class _Registry:
     """Answers the ZAP question "is this key known?" and remembers who has which key."""
 
@@ -119,10 +103,11 @@ class _Server:
         self.socket.curve_server = True
         self.socket.curve_publickey, self.socket.curve_secretkey = keys.public.encode(), keys.secret.encode()
         self.socket.zap_domain = ZAP_DOMAIN.encode()
-        self._monitor = self.socket.get_monitor_socket(HANDSHAKE_FAILURES)
+        self._monitor = self.socket.get_monitor_socket(CONNECTION_EVENTS)
         port = self.socket.bind_to_random_port(LOOPBACK)
         self.address = Address(f"{LOOPBACK}:{port}", keys.public)
         self.refusals = Refusals()
+        self._handshakes = Handshakes()
 
     def _read(self, part: zmq.Frame) -> tuple[str, AnyMessage] | None:
         """Who says what; None if it is refused, which is counted."""
@@ -143,7 +128,8 @@ class _Server:
         """Add failed handshakes (no key, wrong key, no ZeroMQ at all) to the refusals."""
         while self._monitor.poll(0):
             event = zmq.utils.monitor.recv_monitor_message(self._monitor)
-            self.refusals.add("handshake", f"a connection failed its handshake ({zmq.Event(event['event']).name})")
+            if refused := self._handshakes.refused(str(zmq.Event(event["event"]).name), event["value"]):
+                self.refusals.add("handshake", refused)
 
     def close(self) -> None:
         """Send what is queued (at most a second) and let go of the port."""
@@ -164,10 +150,10 @@ class Door(_Server):
         self._peers: dict[str, bytes] = {}
 
     def receive(self, timeout_s: float) -> Iterator[tuple[str, AnyMessage]]:
-        """All messages that have come, waiting for the first at most so long (exact below a millisecond)."""
+        """Messages that have come, waiting for the first at most so long (exact below a millisecond)."""
         if not self.socket.poll(int(timeout_s * 1000)):
             self._clock.sleep_s(min(timeout_s, 0.001) if timeout_s < 0.001 else 0.0)
-        while True:
+        for _ in range(AT_A_TIME):
             try:
                 identity, *parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -209,7 +195,7 @@ class Inbox(_Server):
         """All messages that have come, waiting for the first at most so long."""
         if not self.socket.poll(int(timeout_s * 1000)):
             return
-        for _ in range(1000):  # then look at the clock again, even under a flood
+        for _ in range(AT_A_TIME):
             try:
                 part = self.socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -267,9 +253,10 @@ class Client:
             except WireError as error:
                 self.refusals.add("message", str(error))
 
-    def close(self) -> None:
-        """Send what is queued (at most a second) and close."""
-        self.socket.close(linger=1000)
+    def close(self, linger_ms: int = 1000) -> None:
+        """Send what is queued, for at most so long, and close."""
+        only_listens = self.socket.type == zmq.SUB  # what is queued there is its subscription
+        self.socket.close(linger=0 if only_listens else linger_ms)
         self._context.term()
 
 

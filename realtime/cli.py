@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -14,12 +15,13 @@ import typer
 from rich.console import Console
 
 from acquisition.clock import utc_now
+from acquisition.commands import Command
 from acquisition.microscope import MicroscopeError
-from realtime.config import RunConfig, load_config
+from realtime.config import RunConfig, load_config, read_tables
 from realtime.live import StatusLine, summary_tables
 from realtime.plugins import ConfigError, setting_names
 from realtime.processes.rig_lock import RigBusy
-from realtime.processes.supervisor import RunFailed, Supervisor, make_session_folder
+from realtime.processes.supervisor import RunCancelled, RunFailed, Supervisor, make_session_folder
 from realtime.ring import RingError
 from realtime.session.disk import RecordingError
 
@@ -33,14 +35,16 @@ errors = Console(stderr=True)
 FAILED, MISTAKE = 1, 2
 USER_ERRORS = (ConfigError, MicroscopeError, RigBusy, RingError, RunFailed, RecordingError)
 
-ConfigPath = Annotated[Path, typer.Argument(help="A run's TOML file; see hardware_configs/.")]
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML file; see hardware_configs/.")]
 Overrides = Annotated[list[str], typer.Option("--set", help="section.key=value, may be repeated.", metavar="KEY=VALUE")]
 
 
 @app.command()
 def run(
     config_path: ConfigPath,
-    duration: Annotated[float | None, typer.Option(help="Seconds; without it the run goes on until Ctrl-C.")] = None,
+    duration: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds; without it the run goes on until Ctrl-C.")
+    ] = None,
     inline: Annotated[bool, typer.Option(help="One process, simulated time where there is no hardware.")] = False,
     seed: Annotated[int | None, typer.Option(help="For the simulated microscope.")] = None,
     out: Annotated[Path | None, typer.Option(help="Session folder; a new one under rig.sessions without it.")] = None,
@@ -51,9 +55,9 @@ def run(
     folder = out or Path(config.rig.sessions) / f"{utc_now().replace(':', '')}-{_slug(config.rig.name)}"
     ended_ok, reason = (_run_inline if inline else _run_processes)(config, folder, duration)
     _show_summary(folder)
-    console.print(f"session: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"session: {folder}", highlight=False, markup=False, soft_wrap=True)
     if not ended_ok:
-        errors.print(f"error: {reason}", style="bold red", highlight=False, soft_wrap=True)
+        errors.print(f"error: {reason}", style="bold red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(FAILED)
 
 
@@ -67,18 +71,20 @@ def check(
     from realtime.check import marked_config, rehearsal
 
     config = _load(config_path, overrides)
-    console.print(marked_config(config, config_path), highlight=False, markup=False, soft_wrap=True)
+    given = read_tables(config_path, overrides)
+    console.print(marked_config(config, given), highlight=False, markup=False, soft_wrap=True)
     if rehearse:
         findings = rehearsal(config)
         for finding in findings:
-            console.print(finding.words(), style=None if finding.ok else "bold red", highlight=False, soft_wrap=True)
+            style = None if finding.ok else "bold red"
+            console.print(finding.words(), style=style, highlight=False, markup=False, soft_wrap=True)
         if not all(finding.ok for finding in findings):
             raise typer.Exit(FAILED)
 
 
 @app.command()
 def replay(
-    session: Annotated[Path, typer.Argument(help="A session folder.")],
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A session folder.")],
     policy: Annotated[list[str], typer.Option(help="A policy to try instead: name or module:Class.")] = [],  # noqa: B006
 ) -> None:
     """Decide again on recorded frames: identical decisions, or the first difference."""
@@ -89,14 +95,19 @@ def replay(
         result = replay_with(session, policy)
         for decision in result.decisions:
             console.print(
-                f"frame {decision.frame_index}: {decision.policy} {decision.command}: {decision.reason}",
+                f"frame {decision.frame_index}: {decision.policy} {_words(decision.command)}: {decision.reason}",
                 highlight=False,
+                markup=False,
+                soft_wrap=True,
             )
         console.print(f"{result.n_decisions} decisions on {result.n_frames} frames; nothing acted", highlight=False)
         return
     result = decide_again(session)
     if result.first_difference:
-        errors.print(f"first difference at {result.first_difference}", highlight=False, soft_wrap=True)
+        errors.print(f"first difference at {result.first_difference}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED)
+    if not result.n_frames:
+        errors.print("nothing to compare: no frame of this session was analysed", highlight=False)
         raise typer.Exit(FAILED)
     console.print(f"identical: {result.n_decisions} decisions on {result.n_frames} frames", highlight=False)
 
@@ -120,11 +131,14 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry point of the `reflexscope` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console or pipe that cannot show µ shows something else
     try:
         app()
     except USER_ERRORS as error:
         errors.print(f"error: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
-        sys.exit(MISTAKE)
+        sys.exit(FAILED if isinstance(error, RunCancelled) else MISTAKE)
 
 
 def _load(path: Path, overrides: list[str], seed: int | None = None) -> RunConfig:
@@ -185,6 +199,17 @@ def _show_summary(folder: Path) -> None:
     summary: dict[str, Any] = msgspec.json.decode(path.read_bytes())
     for table in summary_tables(summary):
         console.print(table)
+
+
+def _words(command: Command) -> str:
+    """`MoveStage x_um=3.71 y_um=-8.92`."""
+    values = ((name, getattr(command, name)) for name in command.__struct_fields__)
+    numbers = (
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in values
+        if value is not None
+    )
+    return " ".join([type(command).__name__, *numbers])
 
 
 def _slug(name: str) -> str:

@@ -5,6 +5,8 @@
 hardware_configs/README.md names every key with its unit and range; a test holds the two together.
 """
 
+import math
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,8 +19,10 @@ from acquisition.commands import Positive, SetExposure, SetInterval, SetLight
 from acquisition.frame import StagePosition
 from acquisition.limits import Limits, Refusal, RigState, check
 from acquisition.microscope import Imaging
-from realtime.plugins import ConfigError, Plugin, convert_settings, did_you_mean, load_plugin
+from realtime.explain import did_you_mean, shown
+from realtime.plugins import ConfigError, Plugin, convert_settings, load_plugin
 from realtime.session.writer import RecorderSettings
+from realtime.vocabulary import check_vocabulary
 
 SMALL = Annotated[int, Meta(ge=1, le=64)]
 
@@ -92,34 +96,48 @@ SECTIONS: dict[str, type] = {
 PLUGINS = ("microscope", "segmenter", "classifier", "tracker")
 DEFAULT_USE = {"segmenter": {"use": "threshold"}, "tracker": {"use": "linear_assignment"}}
 KEYS = (*SECTIONS, *PLUGINS, "policy")
+MAY_BE_INFINITE = ("limits", "classifier", "policy")
+POLICY_NAME = re.compile(r"[\w-]{1,40}")
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     """A checked config from a TOML file and `section.key=value` overrides. Raises ConfigError."""
-    path = Path(path)
+    config = config_from(read_tables(path, overrides), Path(path).parent)
+    check_vocabulary(config.perception.features, config.classifier, config.policies)
+    return config
+
+
+def read_tables(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """What a TOML file and overrides say, not yet checked. Raises ConfigError."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"there is no config file {path}; hardware_configs/ holds examples") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"the config file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not text in UTF-8, as TOML must be; save it again with that encoding") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
     for override in overrides:
         _override(raw, override)
-    return config_from(raw, path.parent)
+    return raw
 
 
 def config_from(raw: Mapping[str, Any], folder: Path) -> RunConfig:
     """A checked config from parsed TOML; paths in it are relative to `folder`."""
     for key in raw:
         if key not in KEYS:
-            raise ConfigError(f"[{key}] is not a section{did_you_mean(key, KEYS)}; the sections are {', '.join(KEYS)}")
+            raise ConfigError(f"{key} is not a section{did_you_mean(key, KEYS)}; the sections are {', '.join(KEYS)}")
     for key in ("rig", "microscope", "limits"):
         if key not in raw:
-            raise ConfigError(f"the section [{key}] is missing; see hardware_configs/README.md for what belongs in it")
+            raise ConfigError(f"the section [{key}] is missing; hardware_configs/README.md says what belongs in it")
+    for key, value in raw.items():
+        _refuse_odd_numbers(value, key, finite=key not in MAY_BE_INFINITE)
     parts: dict[str, Any] = {name: convert_settings(cls, _table(raw, name), name) for name, cls in SECTIONS.items()}
     for kind in PLUGINS:
-        table = raw.get(kind, DEFAULT_USE.get(kind))
-        parts[kind] = None if table is None else load_plugin(kind, table, kind, folder)
+        table = DEFAULT_USE.get(kind, {}) | _table(raw, kind)
+        parts[kind] = load_plugin(kind, table, kind, folder) if table or kind in raw else None
     config = RunConfig(**parts, policies=_policies(raw.get("policy", []), folder))
     _check_start(config)
     return config
@@ -137,7 +155,7 @@ def resolved(config: RunConfig) -> dict[str, Any]:
 def _table(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
     table = raw.get(name, {})
     if not isinstance(table, dict):
-        raise ConfigError(f"{name} must be a section [{name}], not {table!r}")
+        raise ConfigError(f"{name} must be a section, written [{name}] on a line of its own, not {shown(table)}")
     return table
 
 
@@ -146,39 +164,66 @@ def _policies(tables: Any, folder: Path) -> dict[str, Plugin]:
         raise ConfigError("policies are written [[policy]], one table each, the most important first")
     policies: dict[str, Plugin] = {}
     for i, table in enumerate(tables):
-        where = f"policy[{i}]"
-        plugin = load_plugin("policy", table, where, folder, not_settings=("name",))
-        name = table.get("name", plugin.use.rpartition(":")[2].lower())
-        if not isinstance(name, str) or not name or name in policies:
-            raise ConfigError(f"{where}.name = {name!r} must be a word that no other policy has; give each a name")
+        name = _policy_name(table)
+        plugin = load_plugin("policy", table, f"policy.{name}", folder, not_settings=("name",))
+        if not isinstance(name, str) or not POLICY_NAME.fullmatch(name):
+            raise ConfigError(f"policy[{i}].name must be one word of letters, digits, _ and -, not {shown(name)}")
+        if name in policies:
+            raise ConfigError(f'policy[{i}]: "{name}" is another policy already; give this one a name = "…" of its own')
         policies[name] = plugin
     return policies
 
 
+def _policy_name(table: Any) -> Any:
+    """As given, or else the last word of what it uses."""
+    if not isinstance(table, dict):
+        return "policy"  # load_plugin says what is wrong
+    return table.get("name", str(table.get("use", "policy")).rpartition(":")[2].lower())
+
+
 def _override(raw: dict[str, Any], text: str) -> None:
-    """Apply `section.key=value`; the value is TOML, or else a plain word. `policy.<name>.<key>` reaches into a policy."""
+    """Apply `section.key=value` or `policy.name.key=value`."""
     path, equals, value_text = text.partition("=")
     steps = path.strip().split(".")
-    if not equals or len(steps) < 1 or not all(steps):
-        raise ConfigError(f"--set {text!r} must be section.key=value")
-    try:
-        value = tomllib.loads(f"value = {value_text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = value_text.strip()
+    if not equals or not all(steps) or len(steps) < (3 if steps[0] == "policy" else 2):
+        raise ConfigError(f"--set {text}: write section.key=value, or policy.name.key=value for a policy")
     table: Any = raw
+    if steps[0] == "policy":
+        table, steps = _policy_table(raw.get("policy", []), steps[1], text), steps[2:]
     for step in steps[:-1]:
-        if isinstance(table, list):
-            named = [t for t in table if t.get("name", t.get("use")) == step]
-            if not named:
-                raise ConfigError(f"--set {text!r}: there is no policy {step!r}")
-            table = named[0]
-        else:
-            table = table.setdefault(step, {})
-        if not isinstance(table, (dict, list)):
-            raise ConfigError(f"--set {text!r}: {step} is a value, not a section")
-    if isinstance(table, list):
-        raise ConfigError(f"--set {text!r}: write policy.<name>.<key>=value")
-    table[steps[-1]] = value
+        table = table.setdefault(step, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {text}: {step} is a value, not a section")
+    table[steps[-1]] = _value(value_text)
+
+
+def _policy_table(tables: Any, name: str, text: str) -> dict[str, Any]:
+    named = {str(_policy_name(table)): table for table in tables} if isinstance(tables, list) else {}
+    if name not in named:
+        known = ", ".join(named) or "none"
+        raise ConfigError(f"--set {text}: no policy is called {name}{did_you_mean(name, named)}; there are {known}")
+    table: dict[str, Any] = named[name]
+    return table
+
+
+def _value(text: str) -> Any:
+    """As in TOML; what is not TOML is a plain word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def _refuse_odd_numbers(value: Any, place: str, finite: bool) -> None:
+    """TOML can write nan and inf. No setting means anything as nan, and only limits and conditions may be infinite."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_odd_numbers(item, f"{place}.{key}", finite)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _refuse_odd_numbers(item, f"{place}[{i}]", finite)
+    elif isinstance(value, float) and (math.isnan(value) or (finite and math.isinf(value))):
+        raise ConfigError(f"{place} must be a finite number, not {value}")
 
 
 def _check_start(config: RunConfig) -> None:
@@ -191,4 +236,4 @@ def _check_start(config: RunConfig) -> None:
     for command in (SetInterval(imaging.interval_ms), SetExposure(imaging.exposure_ms), SetLight(imaging.light_mw)):
         verdict = check(command, state, limits)
         if isinstance(verdict, Refusal):
-            raise ConfigError(f"[imaging] starts outside [limits]: {verdict.detail}; change one of the two")
+            raise ConfigError(f"[imaging] starts outside [limits]: {verdict.detail}; change one of the two sections")

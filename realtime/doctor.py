@@ -13,16 +13,16 @@ from realtime.ring import RING_FOLDER, remove_orphans
 from realtime.session.header import versions
 
 ENGINES = {
-    "openvino": "CPU engine for networks",
-    "onnxruntime": "CPU engine for networks",
-    "torch": "training, and an engine",
-    "tensorrt": "GPU engine for networks",
+    "openvino": "networks on the CPU",
+    "onnxruntime": "networks on the CPU",
+    "torch": "training, and networks",
+    "tensorrt": "networks on an NVIDIA GPU",
 }
 MICROSCOPES = {
-    "pymmcore": 'Micro-Manager core, in process (core = "pymmcore")',
-    "pymmcore_plus": 'the same with more convenience (core = "pymmcore-plus")',
-    "pycromanager": 'Micro-Manager through pycromanager (core = "python" or "java")',
-    "mm_test_adapters": "DemoCamera for hardware_configs/micromanager_demo.toml",
+    "pymmcore": 'core = "pymmcore"',
+    "pymmcore_plus": 'core = "pymmcore-plus"',
+    "pycromanager": 'core = "java" or "python"',
+    "mm_test_adapters": "devices of micromanager_demo.toml",
 }
 
 
@@ -33,16 +33,18 @@ def report() -> Iterator[str]:
         yield f"  {name:<24} {version}"
     yield "machine"
     memory = psutil.virtual_memory()
-    yield f"  {platform.machine()}, {os.cpu_count()} cores, {memory.total / 1e9:.1f} GB memory, {memory.available / 1e9:.1f} free"
+    yield f"  {platform.machine()}, {os.cpu_count()} cores"
+    yield f"  {memory.total / 1e9:.1f} GB memory, {memory.available / 1e9:.1f} GB free"
     yield f"  frames between processes go through {RING_FOLDER} ({shutil.disk_usage(RING_FOLDER).free / 1e9:.1f} GB free)"
     yield f"  sessions here go to a disk with {shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB free"
     for name in remove_orphans():
-        yield f"  removed {name}, left behind by a run that was killed"
-    yield "microscopes"
+        yield f"  removed {name}, left by a killed run"
+    yield "Micro-Manager"
     yield from _installed(MICROSCOPES)
     yield "engines"
     yield from _installed(ENGINES)
-    yield "  in use: none. The threshold segmenter, the default of this version, needs no engine (numpy and OpenCV, on the CPU)."
+    yield "  in use: none. The threshold segmenter, the default of this version, needs"
+    yield "  no engine: numpy and OpenCV do its work on the CPU."
 
 
 def _installed(modules: dict[str, str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from realtime.decisions import Decision
 from realtime.latency import Stamps
 from realtime.policy import Dose, Scene
 from realtime.policy_runner import PolicyRunner
+from realtime.vocabulary import measured_features
 from tracking.tracker import Tracker
 
 
@@ -48,8 +49,8 @@ class Inference:
     def from_config(cls, config: RunConfig, clock: Clock) -> "Inference":
         """A fresh one: empty tracker, policies at their start."""
         classifier = config.classifier.build() if config.classifier else None
-        features = dict.fromkeys((*config.perception.features, *(classifier.needs if classifier else ())))
-        perception = Perception(config.segmenter.build(), classifier, tuple(features))
+        features = measured_features(config.perception.features, classifier)
+        perception = Perception(config.segmenter.build(), classifier, features)
         policies = {
             name: PolicyRunner(name, plugin.build(), config.inference, clock)
             for name, plugin in config.policies.items()

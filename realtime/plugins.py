@@ -6,19 +6,23 @@ allowed. Built-in names are strings here, imported only when used.
 
 import dataclasses
 import importlib
+import os
+import re
+import sys
 import types
 import typing
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from realtime.explain import did_you_mean, explained, unknown
+
 BUILT_IN: dict[str, dict[str, str]] = {
     "microscope": {
         "simulated": "acquisition.simulated.microscope:SimulatedMicroscope",
         "replayed": "acquisition.replayed.microscope:ReplayedMicroscope",
-        "micromanager": "acquisition.micromanager:MicroManagerMicroscope",
+        "micromanager": "acquisition.micromanager.microscope:MicroManagerMicroscope",
     },
     "segmenter": {"threshold": "models.threshold:ThresholdSegmenter"},
     "classifier": {"ranges": "models.ranges:RangeClassifier"},
@@ -29,6 +33,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "trigger": "realtime.policies.trigger:Trigger",
     },
 }
+OWN_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class ConfigError(ValueError):
@@ -58,7 +63,7 @@ def load_plugin(kind: str, table: Any, where: str, folder: Path, not_settings: t
     """A plugin from its table; `folder` is what paths in it are relative to. Raises ConfigError."""
     if not isinstance(table, dict) or not isinstance(table.get("use"), str):
         known = ", ".join(BUILT_IN[kind])
-        raise ConfigError(f'{where} needs use = "…": one of {known}, or "module:Class" for your own')
+        raise ConfigError(f'{where} needs use = "name": one of {known}, or "module:Class" for a class of yours')
     settings = {key: value for key, value in table.items() if key != "use" and key not in not_settings}
     cls = find_class(kind, table["use"], where)
     settings = _absolute_paths(cls, settings, folder)
@@ -68,21 +73,26 @@ def load_plugin(kind: str, table: Any, where: str, folder: Path, not_settings: t
 
 def find_class(kind: str, use: str, where: str) -> type:
     """The class behind a built-in name or `module:Class`."""
-    target = BUILT_IN[kind].get(use, use)
-    if ":" not in target:
+    target, asked = BUILT_IN[kind].get(use, use), f'{where}: use = "{use}"'
+    if not OWN_CLASS.fullmatch(target):
         raise ConfigError(
-            f'{where}.use = "{use}" is not built in{did_you_mean(use, BUILT_IN[kind])}; '
-            f'built in are {", ".join(BUILT_IN[kind])}; your own is written "module:Class"'
+            f"{asked} is not built in{did_you_mean(use, BUILT_IN[kind])}; built in are {', '.join(BUILT_IN[kind])}; "
+            'a class of yours is written "module:Class", as in "my_module:MyClass" for one in my_module.py'
         )
     module_name, _, class_name = target.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that no folder of the user's replaces a package of ours
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except ImportError as error:
-        raise ConfigError(f'{where}.use = "{use}": cannot import {module_name}: {error}') from error
+    except (ImportError, SyntaxError) as error:
+        raise ConfigError(
+            f"{asked}: cannot import {module_name}: {error}. Modules are found if they are installed or lie in the "
+            "folder where reflexscope is started"
+        ) from error
     except AttributeError as error:
-        raise ConfigError(f'{where}.use = "{use}": {module_name} has no class {class_name}') from error
+        raise ConfigError(f"{asked}: {module_name} has no class {class_name}") from error
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
-        raise ConfigError(f'{where}.use = "{use}": {class_name} must be a dataclass of its settings')
+        raise ConfigError(f"{asked}: {class_name} must be a dataclass, whose fields are its settings")
     return found
 
 
@@ -98,41 +108,20 @@ def convert_settings(cls: type, table: dict[str, Any], where: str) -> Any:
     names = setting_names(cls)
     for key in table:
         if key not in names:
-            raise ConfigError(
-                f"{where}.{key} is not a setting of {cls.__name__}{did_you_mean(key, names)}; its settings are {', '.join(names)}"
-            )
+            raise ConfigError(unknown(f"{where}.{key}", where, names))
     try:
         return msgspec.convert(table, cls, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(_explained(str(error), table, where)) from error
-
-
-def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing."""
-    close = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _explained(message: str, table: dict[str, Any], where: str) -> str:
-    """msgspec's words with our key and the value seen: `limits.step_um: Expected float, got str (seen: '200')`."""
-    what, _, path = message.partition(" - at `$")
-    path = path.rstrip("`")
-    value: Any = table
-    for step in path.replace("[", ".").replace("]", "").split("."):
-        if step:
-            try:
-                value = value[int(step)] if isinstance(value, (list, tuple)) else value[step]
-            except (KeyError, ValueError, IndexError, TypeError):
-                break
-    seen = "" if value is table else f" (seen: {value!r})"
-    return f"{where}{path}: {what.replace('`', '')}{seen}"
+        raise ConfigError(explained(error, cls, table, where)) from error
 
 
 def _absolute_paths(cls: type, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Settings annotated FilePath, made relative to the config's folder."""
+    """Settings annotated FilePath, made relative to the config's folder; `~` is the user's."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {
-        key: str((folder / value).resolve()) if _is_path(hints.get(key)) and isinstance(value, str) and value else value
+        key: str((folder / os.path.expanduser(value)).resolve())
+        if isinstance(value, str) and value and _is_path(hints.get(key))
+        else value
         for key, value in settings.items()
     }
 

@@ -1,6 +1,7 @@
 """Asks one policy, and keeps the run going whatever the policy does."""
 
 import traceback
+from itertools import islice
 
 import msgspec
 from msgspec.structs import replace
@@ -10,6 +11,9 @@ from realtime.config import InferenceSettings
 from realtime.decisions import Decision
 from realtime.policy import Policy, Scene
 
+MOST_DECISIONS = 100
+"""On one scene; whatever a policy makes beyond them is dropped, for it would stop every other decision on its way."""
+
 
 class PolicyRunner:
     """Completes a policy's decisions, times it, and suspends it if it only raises."""
@@ -17,7 +21,7 @@ class PolicyRunner:
     def __init__(self, name: str, policy: Policy, settings: InferenceSettings, clock: Clock) -> None:
         self.name, self.policy = name, policy
         self.suspended = False
-        self.n_overruns = 0
+        self.n_overruns = self.n_floods = 0
         self._settings, self._clock = settings, clock
         self._failures_in_a_row = 0
         self._complaints: list[str] = []
@@ -28,12 +32,16 @@ class PolicyRunner:
             return []
         started_ns = self._clock.now_ns()
         try:
-            decisions = [self._complete(decision, n, scene) for n, decision in enumerate(self.policy.decide(scene))]
+            wishes = iter(self.policy.decide(scene))
+            decisions = [self._complete(wish, n, scene) for n, wish in enumerate(islice(wishes, MOST_DECISIONS))]
+            are_more = next(wishes, None) is not None
             self._failures_in_a_row = 0
         except Exception as error:  # a user's code: whatever it raises, the run goes on and the journal says so
             self._count_failure(error, scene)
             return []
         self._time((self._clock.now_ns() - started_ns) / NS_PER_MS, scene)
+        if are_more:
+            self._count_flood(scene)
         return decisions
 
     def take_complaints(self) -> list[str]:
@@ -57,7 +65,7 @@ class PolicyRunner:
         self._failures_in_a_row += 1
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = f"line {at.lineno} of {at.name}, frame {scene.frame.index}"
-        words = f"policy {self.name} raised {type(error).__name__}: {error} ({where})"
+        words = f"policy {self.name} raised {type(error).__name__}: {str(error)[:1000]} ({where})"
         if self._failures_in_a_row >= self._settings.policy_failures:
             self.suspended = True
             words += f"; suspended after {self._failures_in_a_row} failures in a row"
@@ -67,10 +75,21 @@ class PolicyRunner:
         if took_ms <= self._settings.policy_budget_ms:
             return
         self.n_overruns += 1
-        if (
-            self.n_overruns & (self.n_overruns - 1) == 0
-        ):  # the 1st, 2nd, 4th, 8th …: a slow policy must not fill the journal
+        if _is_worth_saying(self.n_overruns):
             self._complaints.append(
                 f"policy {self.name} took {took_ms:.1f} ms on frame {scene.frame.index}, "
                 f"inference.policy_budget_ms is {self._settings.policy_budget_ms:g} ({self.n_overruns} times so far)"
             )
+
+    def _count_flood(self, scene: Scene) -> None:
+        self.n_floods += 1
+        if _is_worth_saying(self.n_floods):
+            self._complaints.append(
+                f"policy {self.name} made more than {MOST_DECISIONS} decisions on frame {scene.frame.index}; "
+                f"the rest is dropped ({self.n_floods} times so far)"
+            )
+
+
+def _is_worth_saying(n: int) -> bool:
+    """The 1st, 2nd, 4th, 8th … time: a bad policy must not fill the journal."""
+    return n & (n - 1) == 0

@@ -12,7 +12,7 @@ from acquisition.frame import Frame
 from realtime.config import RunConfig, config_from
 from realtime.decisions import Decision
 from realtime.inference import Inference
-from realtime.plugins import Plugin, load_plugin
+from realtime.plugins import ConfigError, Plugin, load_plugin
 from realtime.policy import Dose
 from realtime.session.reader import SessionReader
 from realtime.wire import FrameAnalysed, FrameReady, InferenceStarted
@@ -31,7 +31,11 @@ class Replay:
 
 def recorded_config(reader: SessionReader) -> RunConfig:
     """The config a session was recorded with."""
-    return config_from(tomllib.loads(reader.config_text)["config"], reader.folder)
+    try:
+        tables = tomllib.loads(reader.config_text)["config"]
+    except (tomllib.TOMLDecodeError, KeyError) as error:
+        raise ConfigError(f"{reader.folder}: its session.toml has no readable [config]: {error}") from error
+    return config_from(tables, reader.folder)
 
 
 def replay(folder: Path) -> Replay:
@@ -80,7 +84,13 @@ def _policy(use: str, config: RunConfig) -> Plugin:
     """A policy by its name in the session, by built-in name, or `module:Class`, with its default settings."""
     if use in config.policies:
         return config.policies[use]
-    return load_plugin("policy", {"use": use}, f"--policy {use}", Path.cwd())
+    try:
+        return load_plugin("policy", {"use": use}, f"policy.{use}", Path.cwd())
+    except ConfigError as error:
+        raise ConfigError(
+            f"--policy {use}: {error}. A policy that the session does not have ({', '.join(config.policies) or 'none'}) "
+            "is tried with its defaults"
+        ) from error
 
 
 def _with_policies(config: RunConfig, policies: dict[str, Plugin]) -> RunConfig:

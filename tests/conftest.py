@@ -1,4 +1,4 @@
-"""Every test fails on what it leaves behind: threads, child processes, shared memory. Options for hardware and plugins."""
+"""Every test fails on what it leaves behind: threads, child processes, shared memory. An option for plugins."""
 
 import os
 import threading
@@ -20,7 +20,6 @@ LIBRARY_THREADS = ("ThreadPoolExecutor-tifffile", "pydevd")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--rig", default="", help="config of a real rig for tests/hardware")
     parser.addoption("--policy", default="", help="module:Class of a policy of yours for the policy contract")
 
 

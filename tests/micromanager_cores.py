@@ -11,7 +11,7 @@ import numpy as np
 import pymmcore
 import pytest
 
-from acquisition.core_calls import Foreign
+from acquisition.micromanager.core_calls import Foreign
 
 
 @dataclass

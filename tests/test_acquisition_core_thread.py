@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from acquisition.clock import SystemClock
-from acquisition.core_thread import CoreThread
+from acquisition.micromanager.core_thread import CoreThread
 from acquisition.microscope import MicroscopeError, RigGone
 from tests.polling import wait_until
 

@@ -25,8 +25,8 @@ from acquisition.commands import (
     SetRoi,
 )
 from acquisition.frame import Frame, StagePosition, stage_um
-from acquisition.micromanager import MicroManagerMicroscope
-from acquisition.micromanager_stage import position_at
+from acquisition.micromanager.microscope import MicroManagerMicroscope
+from acquisition.micromanager.stage import position_at
 from acquisition.microscope import Imaging, MicroscopeError, RigGone
 from tests.polling import next_frame, next_frames, wait_until
 

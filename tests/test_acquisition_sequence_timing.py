@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acquisition.clock import NS_PER_MS, NS_PER_S
-from acquisition.sequence_timing import ExposureEnds, InForce, Settings, SnapTimes, Spacing
+from acquisition.micromanager.timing import ExposureEnds, InForce, Settings, SnapTimes, Spacing
 
 ZERO_NS = 7 * NS_PER_S
 SETTINGS = InForce(0, exposure_ms=10.0, interval_ms=50.0, light_mw=1.0, channel="GFP", roi_px=(0, 0, 8, 8))

@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ("acquisition", "models", "tracking", "realtime")  # a package may import itself and what stands before it
 HOMES = {
-    "pycromanager": ("acquisition/micromanager.py",),
-    "pymmcore": ("acquisition/micromanager.py",),
-    "pymmcore_plus": ("acquisition/micromanager.py",),
-    "mm_test_adapters": ("acquisition/micromanager.py",),
+    "pycromanager": ("acquisition/micromanager/microscope.py",),
+    "pymmcore": ("acquisition/micromanager/microscope.py",),
+    "pymmcore_plus": ("acquisition/micromanager/microscope.py",),
+    "mm_test_adapters": ("acquisition/micromanager/microscope.py",),
     "zmq": ("realtime/bus.py",),
     "time": ("acquisition/clock.py",),
     "pickle": (),

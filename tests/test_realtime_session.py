@@ -133,7 +133,7 @@ def test_black_frames_are_written_too(writer: SessionWriter) -> None:
     each = frame(0)
     writer.add_frame(FrameReady(run=RUN, header=each, slot=0, seq=0), np.zeros(each.shape, np.uint16))
     writer.close()
-    assert (writer.folder / "images.ome.zarr" / "0" / "c" / "0" / "0" / "0").stat().st_size == 24 * 32 * 2
+    assert (writer.folder / "images.ome.zarr" / "0" / "c.0.0.0").stat().st_size == 24 * 32 * 2
 
 
 def test_a_reader_meets_only_whole_frames_while_it_grows(writer: SessionWriter, clock: SimulatedClock) -> None:
@@ -314,7 +314,7 @@ def test_a_chunk_that_is_gone_is_missed(writer: SessionWriter) -> None:
     for n in range(3):
         record(writer, frame(n))
     writer.close()
-    (writer.folder / "images.ome.zarr" / "0" / "c" / "1" / "0" / "0").unlink()
+    (writer.folder / "images.ome.zarr" / "0" / "c.1.0.0").unlink()
     reader = SessionReader(writer.folder)
     np.testing.assert_array_equal(reader.pixels(2), image(frame(2)))
     with pytest.raises(MovieError, match="frame 1 cannot be read"):

@@ -1,6 +1,5 @@
 """A recorded movie as a camera. Its pixels are given; time and the place of the view can be changed."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -14,74 +13,19 @@ from acquisition.microscope import Capabilities, DeviceState, FilePath, Imaging,
 from acquisition.replayed.movies import open_movie
 from acquisition.replayed.playback import (
     DigitalStage,
-    Field,
+    OpenMovie,
     ReadAhead,
-    Schedule,
     longest_ms,
     own_intervals_ms,
     pixel_size,
     usual_facts,
 )
-from acquisition.replayed.recorded import FrameFacts, Movie, MovieError, Pixels
+from acquisition.replayed.recorded import Movie, MovieError, Pixels
 
 SidePx = Annotated[int, Meta(ge=1)]
 LOOK_AGAIN_S = 0.0005
 """How soon to ask again for a frame that is due but still being read from the disk."""
 STOPPED_S = 3600.0
-
-
-@dataclass
-class _Open:
-    """What there is while a movie is open."""
-
-    movie: Movie
-    reader: ReadAhead
-    um_per_px: float
-    own_interval_ms: Callable[[int], float]
-    """Interval that leads to a frame, by its position in the movie."""
-    set_interval_ms: float
-    stage: DigitalStage | None
-    facts: FrameFacts
-    """Of the frame taken last; at first, of the first frame."""
-    shape: tuple[int, int]
-    """Of the same frame, as recorded."""
-    index: int = 0
-    """Of the next frame."""
-    schedule: Schedule = field(default_factory=Schedule)
-
-    @property
-    def position(self) -> int:
-        """Of the next frame in the movie."""
-        return self.index % len(self.movie)
-
-    @property
-    def field(self) -> Field:
-        """All that was recorded."""
-        return Field(self.facts.stage, self.facts.stage_from_pixel, self.shape)
-
-    @property
-    def view(self) -> Field:
-        """The part of it that is shown."""
-        return self.field if self.stage is None else self.stage.view(self.field)
-
-    def check_window(self) -> None:
-        """Refuse a window that is larger than what was recorded."""
-        field_height, field_width = self.shape
-        height, width = self.stage.window_px if self.stage else self.shape
-        if height > field_height or width > field_width:
-            raise MicroscopeError(
-                f"{self.movie.path}: microscope.window_px is [{height}, {width}], but frame {self.index} "
-                f"is only {field_height}×{field_width} (height × width) pixels; choose a smaller window"
-            )
-
-    def cut(self, recorded: Pixels) -> Pixels:
-        """The pixels of `view`."""
-        if self.stage is None:
-            return recorded
-        self.check_window()
-        height, width = self.stage.window_px
-        x0, y0 = self.stage.corner_px(self.field)
-        return np.ascontiguousarray(recorded[y0 : y0 + height, x0 : x0 + width])
 
 
 @dataclass
@@ -107,7 +51,7 @@ class ReplayedMicroscope:
 
     _clock: Clock = field(init=False, repr=False, default_factory=SystemClock)
     _imaging: Imaging = field(init=False, repr=False, default_factory=Imaging)
-    _open: _Open | None = field(init=False, repr=False, default=None)
+    _open: OpenMovie | None = field(init=False, repr=False, default=None)
     _running: bool = field(init=False, repr=False, default=False)
     _gate_open: bool = field(init=False, repr=False, default=False)
 
@@ -166,14 +110,14 @@ class ReplayedMicroscope:
         if playing is not None:
             playing.reader.close()
 
-    def _opened(self) -> _Open:
+    def _opened(self) -> OpenMovie:
         if self._open is None:
             raise MicroscopeError(f"{self.path}: the movie is not open; call open() first")
         return self._open
 
-    def _prepared(self, movie: Movie) -> _Open:
+    def _prepared(self, movie: Movie) -> OpenMovie:
         um_per_px = pixel_size(movie, self.um_per_px)
-        return _Open(
+        return OpenMovie(
             movie=movie,
             reader=ReadAhead(movie, threaded=not self._clock.simulated),
             um_per_px=um_per_px,
@@ -211,6 +155,7 @@ class ReplayedMicroscope:
         frame = self._frame(playing, recorded, now_ns if self._is_fast else due_ns)
         playing.schedule.taken(frame.header.t_ns, frame.header.t_read_ns)
         playing.index += 1
+        playing.lit_ms += frame.header.exposure_ms
         if not self.exhausted():
             playing.reader.want(playing.position)
         return frame
@@ -218,6 +163,10 @@ class ReplayedMicroscope:
     def lost_frames(self) -> int:
         """A file loses none."""
         return 0
+
+    def lit_ms(self) -> float:
+        """What the recorded frames cost when they were taken."""
+        return self._opened().lit_ms
 
     def exhausted(self) -> bool:
         """True once the last frame of the last repeat was taken."""
@@ -237,7 +186,7 @@ class ReplayedMicroscope:
         playing = self._opened()
         return playing.set_interval_ms if self.pace == "fixed" else playing.own_interval_ms(playing.position)
 
-    def _frame(self, playing: _Open, recorded: Pixels, t_ns: int) -> Frame:
+    def _frame(self, playing: OpenMovie, recorded: Pixels, t_ns: int) -> Frame:
         pixels, view, facts = playing.cut(recorded), playing.view, playing.facts
         header = FrameHeader(
             index=playing.index,

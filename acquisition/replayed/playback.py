@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -167,3 +167,58 @@ class DigitalStage:
                 f"field of {width}×{height} pixels; keep [limits] x_um and y_um within the field"
             )
         self._target_um = (x_um, y_um)
+
+
+@dataclass
+class OpenMovie:
+    """What there is while a movie is open."""
+
+    movie: Movie
+    reader: ReadAhead
+    um_per_px: float
+    own_interval_ms: Callable[[int], float]
+    """Interval that leads to a frame, by its position in the movie."""
+    set_interval_ms: float
+    stage: DigitalStage | None
+    facts: FrameFacts
+    """Of the frame taken last; at first, of the first frame."""
+    shape: tuple[int, int]
+    """Of the same frame, as recorded."""
+    index: int = 0
+    """Of the next frame."""
+    lit_ms: float = 0.0
+    schedule: Schedule = field(default_factory=Schedule)
+
+    @property
+    def position(self) -> int:
+        """Of the next frame in the movie."""
+        return self.index % len(self.movie)
+
+    @property
+    def field(self) -> Field:
+        """All that was recorded."""
+        return Field(self.facts.stage, self.facts.stage_from_pixel, self.shape)
+
+    @property
+    def view(self) -> Field:
+        """The part of it that is shown."""
+        return self.field if self.stage is None else self.stage.view(self.field)
+
+    def check_window(self) -> None:
+        """Refuse a window that is larger than what was recorded."""
+        field_height, field_width = self.shape
+        height, width = self.stage.window_px if self.stage else self.shape
+        if height > field_height or width > field_width:
+            raise MicroscopeError(
+                f"{self.movie.path}: microscope.window_px is [{height}, {width}], but frame {self.index} "
+                f"is only {field_height}×{field_width} (height × width) pixels; choose a smaller window"
+            )
+
+    def cut(self, recorded: Pixels) -> Pixels:
+        """The pixels of `view`."""
+        if self.stage is None:
+            return recorded
+        self.check_window()
+        height, width = self.stage.window_px
+        x0, y0 = self.stage.corner_px(self.field)
+        return np.ascontiguousarray(recorded[y0 : y0 + height, x0 : x0 + width])

@@ -42,6 +42,8 @@ class SimulatedCamera:
     ) -> None:
         """`describe` is asked for the header (index, end of exposure) when an exposure begins."""
         self.n_lost = 0
+        self.lit_ms = 0.0
+        """Exposure time of frames that were read, lost or broken off."""
         self.running = False
         self.lit: deque[tuple[int, int]] = deque(maxlen=KEPT_RECORDS)
         self._clock, self._describe, self._render = clock, describe, render
@@ -67,7 +69,9 @@ class SimulatedCamera:
         now_ns = self.catch_up()
         self.running = False
         if self._under_way(now_ns):
-            self._next_index = self._shots.pop().header.index
+            broken_off = self._shots.pop().header
+            self._next_index = broken_off.index
+            self.lit_ms += max(0.0, broken_off.exposure_ms - (broken_off.t_ns - now_ns) / NS_PER_MS)
         if self.lit and self.lit[-1][1] > now_ns:
             self.lit[-1] = (self.lit[-1][0], now_ns)
 
@@ -108,6 +112,7 @@ class SimulatedCamera:
         if picture is not None and not picture.done():
             return None
         self._shots.popleft()
+        self.lit_ms += header.exposure_ms
         return header, picture.result() if picture is not None else self._render(header)
 
     def close(self) -> None:
@@ -131,6 +136,7 @@ class SimulatedCamera:
             self._shots.append(self._shot(header))
         else:
             self.n_lost += 1
+            self.lit_ms += header.exposure_ms
         self._next_index += 1
         self._next_end_ns += self._interval_ns
 

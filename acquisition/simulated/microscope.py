@@ -146,6 +146,10 @@ class SimulatedMicroscope:
         """Frames that found the camera's buffer full."""
         return self._camera.n_lost
 
+    def lit_ms(self) -> float:
+        """Exposure time so far."""
+        return self._camera.lit_ms
+
     def exhausted(self) -> bool:
         """Never: cells live on."""
         return False

@@ -1,6 +1,6 @@
 """The acquisition process: owns the rig, its limits and the clock. Frames out; decisions in, checked, answered."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 
 from acquisition.clock import NS_PER_MS, NS_PER_S, SystemClock
@@ -12,6 +12,7 @@ from acquisition.microscope import Capabilities, Microscope
 from realtime.bus import Address, Client, Door, Telemetry
 from realtime.config import RunConfig
 from realtime.latency import Histogram
+from realtime.processes.open_decisions import OpenDecisions
 from realtime.processes.rig_lock import RigLock
 from realtime.processes.ticket import Ended, Lifeline, Ready, Reporter, Ticket, settle_memory
 from realtime.processes.watch import Watch
@@ -34,7 +35,6 @@ from realtime.wire import (
 
 STATUS_EVERY_NS = 100 * NS_PER_MS
 FAREWELL_S = 3.0
-REMEMBERED_DECISIONS = 10_000
 
 
 class AcquisitionProcess:
@@ -55,8 +55,7 @@ class AcquisitionProcess:
             publish=self.publish, receive=self.receive, answer=self.answer, duration_s=ticket.duration_s,
         )  # fmt: skip
         self._inbox: Client | None = None
-        self._pending: dict[str, DecisionMade] = {}
-        self._seen: deque[str] = deque(maxlen=REMEMBERED_DECISIONS)
+        self._decisions = OpenDecisions(ticket.run)
         self._watch = Watch(config.inference.silence_ms)
         self._counts: Counter[str] = Counter()
         self._ages = Histogram()
@@ -92,7 +91,7 @@ class AcquisitionProcess:
         """The one outcome of an order: to its sender, the recorder and whoever watches."""
         now_ns = self.clock.now_ns()
         outcome = Outcome(order.id, status, detail, now_ns)
-        made = self._pending.pop(order.id, None)
+        made = self._decisions.close(order.id)
         if made is None:
             message = OutcomeReached(run=self._run, outcome=outcome)
         else:
@@ -130,23 +129,17 @@ class AcquisitionProcess:
                 yield from self._lost(message.role, message.why, now_ns)
             case Notice():
                 self.notice(message.level, message.text, message.source)
-                if role == "recorder" and message.level == "error":
+                if role in ("recorder", "supervisor") and message.level == "error":
                     raise RunStopped(message.text)
             case _:
                 pass  # the bus lets nothing else through
 
     def _decision(self, message: DecisionMade, now_ns: int) -> Iterator[Order]:
-        decision = message.decision
-        order = decision.order(now_ns)
-        if decision.id in self._seen or not decision.id:
-            self._counts["decisions_repeated"] += 1  # it had, or will have, its one outcome already
-            return
-        self._seen.append(decision.id)
-        self._pending[decision.id] = message
-        if message.run != self._run:
-            self.answer(order, "refused", f"it belongs to run {message.run}; this is run {self._run}", now_ns)
-        elif not message.exposed_ns <= message.decided_ns <= message.sent_ns <= now_ns + NS_PER_MS:
-            self.answer(order, "refused", "its time marks are not in order or lie in the future", now_ns)
+        order = message.decision.order(now_ns)
+        if not self._decisions.admit(message):
+            self._counts["decisions_repeated"] += 1
+        elif reason := self._decisions.reason_against(message, now_ns):
+            self.answer(order, "refused", reason, now_ns)
         else:
             yield order
 
@@ -157,9 +150,6 @@ class AcquisitionProcess:
             raise RunStopped("the supervisor is gone")
         for role, why in self._watch.silent(now_ns):
             yield from self._lost(role, why, now_ns)
-        for refusals in (self.door.refusals, self.telemetry.refusals):
-            for text in refusals.take_texts():
-                self.notice("warning", text)
 
     def _lost(self, role: str, why: str, now_ns: int) -> Iterator[Order]:
         self._watch.leave(role)
@@ -206,8 +196,14 @@ class AcquisitionProcess:
         self._record(message)
         self.telemetry.send(message)
 
+    def _note_refusals(self) -> None:
+        for server in (self.door, self.telemetry):
+            server.count_strangers()
+            for text in server.refusals.take_texts():
+                self.notice("warning", text)
+
     def _tell_status(self, now_ns: int) -> None:
-        self.door.count_strangers()
+        self._note_refusals()
         figures = self.figures()
         figures["inference_idle_s"] = self._watch.inference_idle_s(now_ns)
         figures["inference_lost"] = float(self._inference_lost)
@@ -228,7 +224,7 @@ class AcquisitionProcess:
             "decision_age_p99_ms": self._ages.quantile_ms(0.99),
             "frames_lost_by_camera": float(self._microscope.lost_frames()),
             "messages_refused": float(self.door.refusals.counts["message"]),
-            "handshakes_refused": float(self.door.refusals.counts["handshake"]),
+            "handshakes_refused": float(sum(s.refusals.counts["handshake"] for s in (self.door, self.telemetry))),
         }
         return self._watch.figures | {name: float(n) for name, n in self._counts.items()} | own
 
@@ -243,6 +239,7 @@ class AcquisitionProcess:
                     self.answer(order, "refused", "the run has not begun", order.arrived_ns)
                     if isinstance(order.command, Stop):
                         raise RunStopped(f"stopped by {order.source} before it began")
+            self._note_refusals()
             if self._lifeline.cut:
                 raise RunStopped("the supervisor is gone")
             if self.clock.now_ns() > until_ns:
@@ -254,7 +251,7 @@ class AcquisitionProcess:
 
     def say_farewell(self, end: RunEnd) -> None:
         """Tell inference that the run is over, answer what it still says, then close the recorder's book."""
-        ended = RunEnded(run=self._run, reason=end.reason, ok=end.ok, figures=self.figures())
+        ended = RunEnded(run=self._run, reason=end.reason[:4000], ok=end.ok, figures=self.figures())
         self.door.send("inference", ended)
         until_ns = self.clock.now_ns() + round(FAREWELL_S * NS_PER_S)
         while "inference" in self._watch and self.clock.now_ns() < until_ns:
@@ -291,7 +288,7 @@ def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
                 process.close()
         finally:
             microscope.close()
-    return Ended(ok=end.ok, reason=end.reason)
+    return Ended(ok=end.ok, reason=end.reason, rig_safe=end.rig_safe)
 
 
 def _image(process: AcquisitionProcess) -> RunEnd:

@@ -40,18 +40,25 @@ class Child:
     role: Role
     process: subprocess.Popen[bytes]
     reports: Reports
+    since_ns: int
+    """When it was started; once it is ready: since when it is."""
+    ready: bool = False
     ended: Ended | None = None
     gone: bool = False
 
     @classmethod
-    def start(cls, ticket: Ticket, log: Path, threads: int, reports: Reports) -> "Child":
-        """Start it, hand it its ticket, listen to it; what it prints goes to `log`."""
+    def start(cls, ticket: Ticket, log: Path, threads: int, reports: Reports, now_ns: int) -> "Child":
+        """Start it, hand it its ticket, listen to it; what it prints goes to `log`.
+
+        It gets a process group of its own: Ctrl-C is for the supervisor, and must not cut short what a child does.
+        """
         with log.open("ab") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "realtime"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+                [sys.executable, "-P", "-m", "realtime"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
                 env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | KEEP_MEMORY,
+                process_group=0, creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )  # fmt: skip
-        child = cls(ticket.role, process, reports)
+        child = cls(ticket.role, process, reports, now_ns)
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(ticket) + b"\n")
         process.stdin.flush()

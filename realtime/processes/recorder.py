@@ -15,6 +15,7 @@ from realtime.wire import AnyMessage, FrameReady, InferenceEnded, InferenceStart
 IDLE_S = 0.05
 BUSY_S = 0.002
 LAST_WORDS_S = 2.0
+ALONE_S = 5.0
 QUIET_S = 0.2
 
 
@@ -35,6 +36,7 @@ class RecorderProcess:
         self._n_released = 0
         self._inference_runs = False
         self._ended_ns: int | None = None
+        self._alone_ns: int | None = None
         self.problem = ""
 
     def start(self) -> None:
@@ -48,15 +50,21 @@ class RecorderProcess:
         for _, message in self.inbox.receive(BUSY_S if waiting else IDLE_S):
             self._keep(message)
         self._release(self.writer.settled())
+        self._note_refusals()
         self._pulse.progress += 1
-        self._pulse.figures = self.writer.figures()
+        refused = {f"{what}s_refused": float(n) for what, n in self.inbox.refusals.counts.items()}
+        self._pulse.figures = self.writer.figures() | refused
 
     def over(self) -> bool:
         """True once the run has ended and inference has said its last word, or would have by now."""
         if self._ended_ns is None:
-            return False
+            return self._alone_ns is not None and self.clock.now_ns() - self._alone_ns > ALONE_S * NS_PER_S
         silent_s = (self.clock.now_ns() - self._ended_ns) / NS_PER_S
         return not self._inference_runs or silent_s > LAST_WORDS_S
+
+    def left_alone(self) -> None:
+        """The supervisor is gone. The others notice it too, and get a while to say how the run ended."""
+        self._alone_ns = self._alone_ns or self.clock.now_ns()
 
     def drain(self) -> None:
         """Keep what is still on its way, until nothing comes any more."""
@@ -96,6 +104,13 @@ class RecorderProcess:
                 self._ended_ns = self.clock.now_ns()
         self._insist(lambda: self.writer.add(message))
 
+    def _note_refusals(self) -> None:
+        self.inbox.count_strangers()
+        for text in self.inbox.refusals.take_texts():
+            self._keep(
+                Notice(run=self._run, t_ns=self.clock.now_ns(), source="recorder", level="warning", text=text[:4000])
+            )
+
     def _insist(self, write: Callable[[], None]) -> None:
         """When space runs short the run is asked to end, and what is on its way still goes into the reserve."""
         try:
@@ -116,8 +131,10 @@ def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
     try:
         process.start()
         reporter.say(Ready(inbox=process.inbox.address))
-        while not process.over() and not lifeline.cut:
+        while not process.over():
             process.turn()
+            if lifeline.cut:
+                process.left_alone()
         process.drain()
     except RecordingError as error:
         process.complain(str(error))

@@ -18,7 +18,7 @@ def make_rig_safe(config: RunConfig, run: str) -> str:
         finally:
             microscope.close()
     shutter, gate = ("open" if opened else "closed" for opened in (state.shutter_open, state.gate_open))
-    return f"shutter {shutter}, gate {gate}, light {state.light_mw:g} mW"
+    return f"shutter {shutter}, gate {gate}, light set to {state.light_mw:g} mW"
 
 
 def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:

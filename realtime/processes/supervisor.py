@@ -20,10 +20,11 @@ from realtime.processes.child import ASK_S, Child, Reports
 from realtime.processes.ticket import Ended, Ready, Report, Role, Ticket
 from realtime.ring import remove_ring
 from realtime.session.header import session_toml
-from realtime.wire import AnyMessage, OperatorCommand, ProcessLost, RunEnded, Status
+from realtime.wire import AnyMessage, Notice, OperatorCommand, ProcessLost, RunEnded, Status
 
 TICK_S = 0.1
 SAFE_S = 30.0
+LOGS = "logs"
 
 Watch = Callable[[AnyMessage], None]
 """Called with every telemetry message, for the status line."""
@@ -31,6 +32,10 @@ Watch = Callable[[AnyMessage], None]
 
 class RunFailed(RuntimeError):
     """The run could not be started; the message says what to do."""
+
+
+class RunCancelled(RunFailed):
+    """Somebody ended it before it had begun, which is no mistake."""
 
 
 @dataclass
@@ -54,20 +59,19 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self._clock = SystemClock()
-        self._keys = {
-            role: KeyPair.new() for role in ("acquisition", "recorder", "inference", "supervisor", "operator")
-        }
-        self._role_of = {keys.public: role for role, keys in self._keys.items()}
+        self.keys = {role: KeyPair.new() for role in ("acquisition", "recorder", "inference", "supervisor", "operator")}
+        self.addresses: dict[str, Address] = {}
+        """Of `door`, `telemetry` and `inbox`, once they listen."""
+        self._role_of = {keys.public: role for role, keys in self.keys.items()}
         self._ring = f"reflexscope-{self.run}"
         self._session_toml = session_toml(self.run, self.config)
         self._reports: Reports = queue.Queue()
         self.children: dict[str, Child] = {}
         self._door: Client | None = None
         self._telemetry: Client | None = None
-        self._addresses: dict[str, Address | None] = {"door": None, "inbox": None}
         self._restarts = 0
-        self._stopping = False
-        self._n_commands = 0
+        self._why_stop = ""
+        self._told_to_stop = False
 
     def __enter__(self) -> "Supervisor":
         make_session_folder(self.folder)
@@ -90,33 +94,38 @@ class Supervisor:
         ready = self._start_and_wait("acquisition")
         assert ready.door is not None
         assert ready.telemetry is not None
-        self._addresses["door"] = ready.door
-        self._door = Client("door", ready.door, self.run, self._keys["supervisor"])
-        self._telemetry = Client("telemetry", ready.telemetry, self.run, self._keys["supervisor"])
-        self._addresses["inbox"] = self._start_and_wait("recorder").inbox
+        self.addresses |= {"door": ready.door, "telemetry": ready.telemetry}
+        self._door = Client("door", ready.door, self.run, self.keys["supervisor"])
+        self._telemetry = Client("telemetry", ready.telemetry, self.run, self.keys["supervisor"])
+        inbox = self._start_and_wait("recorder").inbox
+        assert inbox is not None
+        self.addresses["inbox"] = inbox
         self._start("inference")
 
     def _start(self, role: Role) -> Child:
         ticket = Ticket(
             run=self.run, role=role, folder=str(self.folder), session_toml=self._session_toml,
-            ring=self._ring, keys=self._keys.get(role) or KeyPair.new(), role_of=self._role_of, duration_s=self.duration_s,
-            door=self._addresses["door"], inbox=self._addresses["inbox"],
+            ring=self._ring, keys=self.keys.get(role) or KeyPair.new(), role_of=self._role_of, duration_s=self.duration_s,
+            door=self.addresses.get("door"), inbox=self.addresses.get("inbox"),
         )  # fmt: skip
-        log = self.folder / "logs" / f"{role}.log"
-        child = self.children[role] = Child.start(ticket, log, self.config.inference.threads, self._reports)
+        log = self.folder / LOGS / f"{role}.log"
+        child = Child.start(ticket, log, self.config.inference.threads, self._reports, self._clock.now_ns())
+        self.children[role] = child
         return child
 
     def _start_and_wait(self, role: Role) -> Ready:
         child = self._start(role)
         until_ns = self._clock.now_ns() + round(self.config.inference.start_s * NS_PER_S)
         while self._clock.now_ns() < until_ns:
+            if self._why_stop:
+                raise RunCancelled(f"stopped before the run began ({self._why_stop})")
             try:
                 whose, report = self._reports.get(timeout=TICK_S)
             except queue.Empty:
                 continue
+            self._note(whose, report)
             if whose == role and isinstance(report, Ready):
                 return report
-            self._note(whose, report)
             if child.gone or child.ended is not None:
                 raise RunFailed(f"the {role} process could not start: {child.why_gone()}")
         raise RunFailed(
@@ -130,8 +139,8 @@ class Supervisor:
         while not self.children["acquisition"].gone:
             self.step()
         acquisition = self.children["acquisition"]
-        if acquisition.ended is None:
-            return self._after_acquisition_died(acquisition)
+        if acquisition.ended is None or not acquisition.ended.rig_safe:
+            return self._leave_rig_safe(acquisition)
         self.children["inference"].let_go()
         recorder = self._wait_for("recorder")
         ok = acquisition.ended.ok and recorder.ended is not None and recorder.ended.ok
@@ -142,6 +151,7 @@ class Supervisor:
 
     def step(self) -> None:
         """One look at the children and at telemetry."""
+        self._tell_to_stop()
         with contextlib.suppress(queue.Empty):
             self._note(*self._reports.get(timeout=TICK_S))
         assert self._telemetry is not None
@@ -151,61 +161,80 @@ class Supervisor:
                 self._judge_inference(message)
 
     def stop(self, why: str) -> None:
-        """Ask for an orderly end."""
-        self._stopping = True
-        self.command(OperatorCommand(run=self.run, id=self._command_id(), command=Stop(), who="operator", why=why))
+        """Ask for an orderly end. Only a note, for a signal may call this in the middle of anything; `step` acts on it."""
+        self._why_stop = self._why_stop or why
 
     def command(self, message: AnyMessage) -> None:
         """Say something at the acquisition process's door."""
         if self._door is not None:
             self._door.send(message)
 
-    def _command_id(self) -> str:
-        self._n_commands += 1
-        return f"supervisor.{self._n_commands}"
+    def _tell_to_stop(self) -> None:
+        if self._why_stop and not self._told_to_stop:
+            self._told_to_stop = True
+            self.command(
+                OperatorCommand(run=self.run, id="supervisor.stop", command=Stop(), who="operator", why=self._why_stop)
+            )
 
     def _note(self, role: str, report: Report | None) -> None:
         child = self.children[role]
-        if isinstance(report, Ended):
+        if isinstance(report, Ready):
+            child.ready, child.since_ns = True, self._clock.now_ns()
+        elif isinstance(report, Ended):
             child.ended = report
         elif report is None and child.process.returncode is not None:
             child.gone = True
+            child.let_go()
             self._react_to_loss(child)
 
     def _react_to_loss(self, child: Child) -> None:
         if child.role not in ("inference", "recorder") or (child.ended is not None and child.ended.ok):
             return
         self.command(ProcessLost(run=self.run, role=child.role, why=child.why_gone()[:4000]))
-        if child.role == "inference" and not self._stopping and not self.children["acquisition"].gone:
+        if child.role == "inference" and not self._why_stop and not self.children["acquisition"].gone:
             self._restart_inference(child)
 
     def _restart_inference(self, lost: Child) -> None:
         self._restarts += 1
         if self._restarts > self.config.inference.restarts:
-            self.stop(f"inference died {self._restarts} times, the last time: {lost.why_gone()}")
+            self._fail(f"inference died {self._restarts} times, the last time: {lost.why_gone()}")
             return
         self._start("inference")
 
+    def _fail(self, why: str) -> None:
+        """End the run with an error."""
+        self._why_stop, self._told_to_stop = why, True
+        self.command(
+            Notice(run=self.run, t_ns=self._clock.now_ns(), source="supervisor", level="error", text=why[:4000])
+        )
+
     def _judge_inference(self, status: Status) -> None:
-        """Alive but lost or stuck: only a fresh process helps."""
+        """Alive, but lost, stuck or never ready: only a fresh process helps."""
         child = self.children.get("inference")
         if child is None or child.gone or child.ended is not None:
             return
-        stuck = status.state == "running" and status.figures["inference_idle_s"] > self.config.inference.stall_s
-        if stuck or status.figures["inference_lost"]:
+        settings, since_s = self.config.inference, (status.t_ns - child.since_ns) / NS_PER_S
+        if not child.ready:
+            hopeless = since_s > settings.start_s
+        else:
+            stuck = status.state == "running" and status.figures["inference_idle_s"] > settings.stall_s
+            known = since_s > settings.silence_ms / 1000  # a status from before may still speak of its predecessor
+            hopeless = known and (stuck or bool(status.figures["inference_lost"]))
+        if hopeless:
             child.process.kill()
 
     # --- ending --------------------------------------------------------------------------------------------------------
 
-    def _after_acquisition_died(self, acquisition: Child) -> Result:
+    def _leave_rig_safe(self, acquisition: Child) -> Result:
         """Nobody drives the rig: a fresh process makes it safe, and the recorder is told that no more will come."""
-        reason = f"the acquisition process died ({acquisition.why_gone()})"
+        died = f"the acquisition process died ({acquisition.why_gone()})"
+        reason = died if acquisition.ended is None else acquisition.ended.reason
         reason += f"; {self._make_rig_safe()}"
         self.children["inference"].let_go()
-        inbox = self._addresses["inbox"]
+        inbox = self.addresses.get("inbox")
         if inbox is not None and not self.children["recorder"].gone:
-            client = Client("inbox", inbox, self.run, self._keys["supervisor"])
-            client.send(RunEnded(run=self.run, reason=reason, ok=False))
+            client = Client("inbox", inbox, self.run, self.keys["supervisor"])
+            client.send(RunEnded(run=self.run, reason=reason[:4000], ok=False))
             client.close()
         self._wait_for("recorder")
         return Result(False, reason, self.folder)
@@ -235,7 +264,10 @@ class Supervisor:
 
 
 def make_session_folder(folder: Path) -> None:
-    """A new folder for one run; one that holds anything is refused."""
-    if folder.exists() and any(folder.iterdir()):
-        raise RunFailed(f"{folder} holds a session or other files already; give another folder with --out")
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    """A new folder for one run; one that holds more than the logs of a run that could not start is refused."""
+    try:
+        if folder.exists() and any(path.name != LOGS for path in folder.iterdir()):
+            raise RunFailed(f"{folder} holds a session or other files already; give another folder with --out")
+        (folder / LOGS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFailed(f"{folder} cannot be a session folder: {error.strerror}; give another with --out") from error

@@ -55,6 +55,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
 
     ok: bool
     reason: str
+    rig_safe: bool = True
+    """False: it drove the rig and could not make it safe."""
 
 
 Report = Ready | Ended
@@ -107,7 +109,7 @@ class Pulse:
                 client.send(beat)
             if self._stop.wait(HEARTBEAT_S):
                 break
-        client.close()
+        client.close(linger_ms=0)  # who is still there to hear a last beat, knows by now
 
     def stop(self) -> None:
         self._stop.set()

@@ -6,7 +6,7 @@ A reader meets whole frames only: a frame's chunk comes first, then its facts, t
 from collections import deque
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -14,16 +14,19 @@ import numpy as np
 from acquisition.clock import NS_PER_MS, Clock
 from acquisition.frame import FrameHeader
 from acquisition.replayed.recorded import FACTS, FACTS_GROUP, Pixels, series_name, text_row
+from realtime.session.chunks import ChunkFiles
 from realtime.session.disk import RecordingError
 
 if TYPE_CHECKING:
-    from tensorstore import Context, Future, KvStore
+    from tensorstore import Context, KvStore
 
 Compression = Literal["none", "zstd"]
 PUBLISH_NS = 250 * NS_PER_MS
 """How often new frames are shown to readers: each time writes two small files a fact, about 5 ms in all."""
 FACTS_ROWS = 128
 """Rows of facts in a chunk; the last chunk is written anew while it fills."""
+SEPARATOR = "."
+"""Chunks lie side by side, c.0.0.0, c.1.0.0 …: two folders for each frame would cost more than its pixels."""
 NO_END = 2**40
 """Length of the pixel array as the writer sees it; readers see the one in zarr.json."""
 PLAIN = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -31,6 +34,13 @@ CODECS: dict[str, list[dict[str, Any]]] = {
     "none": [PLAIN],
     "zstd": [PLAIN, {"name": "zstd", "configuration": {"level": 1, "checksum": False}}],
 }
+
+
+class Write(Protocol):
+    """A frame on its way to the disk: a future of the standard library's or of tensorstore's."""
+
+    def done(self) -> bool: ...
+    def exception(self) -> BaseException | None: ...
 
 
 class ImageWriter:
@@ -45,7 +55,7 @@ class ImageWriter:
         self._most_in_flight, self._compression = most_in_flight, compression
         self._series: _Series | None = None
         self._n_series = 0
-        self._writes: deque[Future[None]] = deque()
+        self._writes: deque[Write] = deque()
         self._broken = False
         self._published_ns = clock.now_ns()
         self.n_settled = 0
@@ -90,6 +100,8 @@ class ImageWriter:
         finally:
             while self._writes:
                 self._writes.popleft().exception()
+            if self._series is not None:
+                self._series.close()
             self._publish()
 
     def _settle_oldest(self) -> None:
@@ -114,22 +126,25 @@ class ImageWriter:
         self.close()
         self._n_series += 1
         path = self._folder / series_name(self._n_series)
-        self._series = _Series(path, header, self._compression, self._context)
+        self._series = _Series(path, header, self._compression, self._most_in_flight, self._context)
         return self._series
 
 
 class _Series:
     """One OME-Zarr image: equal frames, `[t, y, x]`."""
 
-    def __init__(self, path: Path, header: FrameHeader, compression: Compression, context: "Context") -> None:
+    def __init__(
+        self, path: Path, header: FrameHeader, compression: Compression, most_in_flight: int, context: "Context"
+    ) -> None:
         import tensorstore
 
         store = {"driver": "file", "path": f"{path.resolve().as_posix()}/"}
         self._files = tensorstore.KvStore.open(store, context=context).result()
         self._shape, self._dtype = header.shape, header.dtype
         self._metadata = _array_metadata(
-            header.dtype, (0, *header.shape), (1, *header.shape), ("t", "y", "x"), CODECS[compression]
+            header.dtype, (0, *header.shape), (1, *header.shape), ("t", "y", "x"), CODECS[compression], SEPARATOR
         )
+        self._plain = ChunkFiles(path / "0", most_in_flight) if compression == "none" else None
         self._array = tensorstore.open(
             {
                 "driver": "zarr3",
@@ -151,12 +166,20 @@ class _Series:
         """Whether this frame is like the others."""
         return header.shape == self._shape and header.dtype == self._dtype
 
-    def write(self, header: FrameHeader, dose_mj: float, pixels: Pixels) -> "Future[None]":
+    def write(self, header: FrameHeader, dose_mj: float, pixels: Pixels) -> Write:
         """A future that is done once the chunk is a file under its final name; the pixels are not copied."""
         self._pending.append((header, dose_mj))
+        n = self._n_begun
         self._n_begun += 1
-        target = self._array[self._n_begun - 1]
-        return target.write(pixels, can_reference_source_data_indefinitely=True).commit
+        if self._plain is not None:
+            return self._plain.write(n, pixels)
+        commit: Write = self._array[n].write(pixels, can_reference_source_data_indefinitely=True).commit
+        return commit
+
+    def close(self) -> None:
+        """No frame follows."""
+        if self._plain is not None:
+            self._plain.close()
 
     def publish(self) -> None:
         """Show the frames written since the last time; after a failure it may be tried again."""
@@ -228,6 +251,7 @@ def _array_metadata(
     chunk: tuple[int, ...],
     names: tuple[str, ...],
     codecs: list[dict[str, Any]],
+    separator: str = "/",
 ) -> dict[str, Any]:
     return {
         "zarr_format": 3,
@@ -235,7 +259,7 @@ def _array_metadata(
         "shape": list(shape),
         "data_type": dtype,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": separator}},
         "fill_value": 0,
         "codecs": codecs,
         "dimension_names": list(names),

@@ -26,7 +26,9 @@ class SessionReader:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / JOURNAL).is_file() or not (folder / CONFIG).is_file():
-            raise RecordingError(f"{folder}: no session is here ({CONFIG} and {JOURNAL} are); give a session folder")
+            raise RecordingError(
+                f"{folder}: no session is here, which would have {CONFIG} and {JOURNAL}; give a session folder"
+            )
         self.folder = folder
         self.config_text = (folder / CONFIG).read_text("utf-8")
 

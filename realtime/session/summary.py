@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from acquisition.clock import NS_PER_S
+from acquisition.commands import PulseSorter
 from acquisition.replayed.movies import open_session
 from acquisition.replayed.recorded import MovieError
 from realtime.latency import ACTION_STAGES, ANALYSIS_STAGES, Ledger
@@ -105,8 +106,9 @@ class Summary:
         policy = message.decision.policy if message.decision else OPERATOR
         self._outcomes[policy][message.outcome.status] += 1
         if len(message.ends_ns) == len(ACTION_STAGES) + 1:
-            decided_ns, *ends_ns = message.ends_ns
-            self._ledger.add_action(message.exposed_ns, decided_ns, ends_ns)
+            decided_ns, sent_ns, checked_ns, done_ns = message.ends_ns
+            done_ns -= _waited_on_purpose_ns(message, checked_ns)
+            self._ledger.add_action(message.exposed_ns, decided_ns, (sent_ns, checked_ns, done_ns))
 
     def _decisions(self) -> dict[str, dict[str, int]]:
         """Per policy: how many outcomes of each status, and how many decisions never met one."""
@@ -116,6 +118,14 @@ class Summary:
             unanswered = max(0, self._decided[policy] - outcomes.total()) if policy in self._decided else 0
             table[policy] = dict(sorted(outcomes.items())) | ({"unanswered": unanswered} if unanswered else {})
         return table
+
+
+def _waited_on_purpose_ns(message: OutcomeReached, checked_ns: int) -> int:
+    """A pulse that was fired waited for its moment; only what came after that moment is latency."""
+    if message.outcome.status != "done" or message.decision is None:
+        return 0
+    command = message.decision.command
+    return max(0, command.at_ns - checked_ns) if isinstance(command, PulseSorter) else 0
 
 
 def summarise(folder: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def micromanager(**settings: object) -> Callable[[Path], Microscope]:
     def make(_: Path) -> Microscope:
         pytest.importorskip("mm_test_adapters", reason="needs the device adapters of the extra `demo`")
         devices = {"shutter": "Shutter", "light": "Light.Voltage", "trigger": "Trigger"}
-        return built_in("acquisition.micromanager", "MicroManagerMicroscope")(
+        return built_in("acquisition.micromanager.microscope", "MicroManagerMicroscope")(
             config_file=str(HARDWARE_CONFIGS / "micromanager_demo.cfg"), **devices, **settings
         )
 
@@ -173,6 +173,15 @@ def test_frames_come_in_order_with_true_headers(rig: Rig) -> None:
     assert all(b.index > a.index and b.t_ns > a.t_ns for a, b in pairwise(headers))
     assert headers[0].index == 0
     assert headers[-1].index == 5 + rig.microscope.lost_frames()
+
+
+def test_every_exposure_is_counted_as_light(rig: Rig) -> None:
+    assert rig.microscope.lit_ms() == 0
+    rig.microscope.start()
+    exposed_ms = 0.0
+    for _ in range(5):
+        exposed_ms += rig.frame().header.exposure_ms
+        assert rig.microscope.lit_ms() >= exposed_ms - 1e-6
 
 
 def test_frames_do_not_change_when_later_ones_arrive(rig: Rig) -> None:

@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
 from acquisition.commands import Command
-from acquisition.core_calls import CoreCalls, Foreign, first_line
-from acquisition.core_thread import CoreThread, Ticket
 from acquisition.frame import Frame
-from acquisition.micromanager_rig import Rig
-from acquisition.micromanager_settings import MicroManagerSettings
+from acquisition.micromanager.core_calls import CoreCalls, Foreign, first_line
+from acquisition.micromanager.core_thread import CoreThread, Ticket
+from acquisition.micromanager.rig import Rig
+from acquisition.micromanager.settings import MicroManagerSettings
+from acquisition.micromanager.timing import SnapTimes
 from acquisition.microscope import Capabilities, DeviceState, Imaging, MicroscopeError, RigGone
-from acquisition.sequence_timing import SnapTimes
 
 T = TypeVar("T")
 POLL_S = 0.0005
@@ -31,7 +31,7 @@ LONGEST_UNREAD_S = 0.05
 class MicroManagerMicroscope(MicroManagerSettings):
     """Any camera, stage, light and trigger that Micro-Manager can drive.
 
-    In `stream` mode the end of exposure is estimated from the camera's own time (sequence_timing.py says how,
+    In `stream` mode the end of exposure is estimated from the camera's own time (timing.py says how,
     and how well). A camera without `interval_property` runs as fast as its exposure allows; the first of its
     images after each interval becomes a frame, the others are thrown away and count in `lit_ms`. The light is
     on from `start` to `stop`; where the shutter is not wired to the camera, the sample is also lit between

@@ -13,10 +13,10 @@ from acquisition.commands import (
     SetLight,
     SetRoi,
 )
-from acquisition.core_calls import CoreCalls
 from acquisition.frame import Affine, Frame, FrameHeader, PixelType, StagePosition, affine_at
-from acquisition.micromanager_camera import Camera, CameraImage
-from acquisition.micromanager_devices import (
+from acquisition.micromanager.camera import Camera, CameraImage
+from acquisition.micromanager.core_calls import CoreCalls
+from acquisition.micromanager.devices import (
     Illumination,
     Output,
     find_calibration,
@@ -25,10 +25,10 @@ from acquisition.micromanager_devices import (
     find_property,
     try_all,
 )
-from acquisition.micromanager_settings import MicroManagerSettings
-from acquisition.micromanager_stage import Stage
+from acquisition.micromanager.settings import MicroManagerSettings
+from acquisition.micromanager.stage import Stage
+from acquisition.micromanager.timing import InForce, Settings
 from acquisition.microscope import Capabilities, DeviceState, Imaging, MicroscopeError
-from acquisition.sequence_timing import InForce, Settings
 
 
 class Rig:

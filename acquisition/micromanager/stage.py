@@ -4,9 +4,9 @@ from collections import deque
 from itertools import pairwise
 
 from acquisition.commands import MoveStage
-from acquisition.core_calls import CoreCalls
 from acquisition.frame import StagePosition
-from acquisition.micromanager_devices import find_device
+from acquisition.micromanager.core_calls import CoreCalls
+from acquisition.micromanager.devices import find_device
 from acquisition.microscope import MicroscopeError
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from acquisition.core_calls import CoreCalls
-from acquisition.micromanager_settings import MicroManagerSettings
+from acquisition.micromanager.core_calls import CoreCalls
+from acquisition.micromanager.settings import MicroManagerSettings
 from acquisition.microscope import MicroscopeError
 
 Matrix = tuple[float, float, float, float]

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from acquisition.clock import NS_PER_MS, Clock
-from acquisition.core_calls import CoreCalls, Pixels
-from acquisition.micromanager_devices import Property, find_property
-from acquisition.micromanager_settings import MicroManagerSettings
+from acquisition.micromanager.core_calls import CoreCalls, Pixels
+from acquisition.micromanager.devices import Property, find_property
+from acquisition.micromanager.settings import MicroManagerSettings
+from acquisition.micromanager.timing import ExposureEnds, Spacing
 from acquisition.microscope import MicroscopeError
-from acquisition.sequence_timing import ExposureEnds, Spacing
 
 ENDLESS = 2**31 - 1
 Roi = tuple[int, int, int, int]

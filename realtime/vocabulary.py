@@ -1,0 +1,61 @@
+"""What policies may ask about: a run's classes and features. A name that does not exist is found before the run starts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from acquisition.frame import FrameHeader, StagePosition
+from models.cells import ONE_CLASS, Cells
+from models.measure import check_features
+from realtime.plugins import ConfigError, Plugin
+from realtime.policy import Policy, Scene
+from tracking.tracks import Tracks
+
+
+def measured_features(asked: tuple[str, ...], classifier: Any) -> tuple[str, ...]:
+    """Features that a run measures: those in the config, then what else its classifier needs."""
+    return tuple(dict.fromkeys((*asked, *(classifier.needs if classifier else ()))))
+
+
+def check_vocabulary(asked: tuple[str, ...], classifier: Plugin | None, policies: Mapping[str, Plugin]) -> None:
+    """Ask every policy once about a frame without cells. Raises ConfigError if it names what is not there."""
+    built = classifier.build() if classifier else None
+    try:
+        check_features(asked)
+    except ValueError as error:
+        raise ConfigError(f"perception.features: {error}") from error
+    scene = empty_scene(built.class_names if built else ONE_CLASS, measured_features(asked, built))
+    for name, plugin in policies.items():
+        _ask(name, plugin.build(), scene)
+
+
+def _ask(name: str, policy: Policy, scene: Scene) -> None:
+    try:
+        list(policy.decide(scene))
+    except KeyError as error:
+        *_, words = "a name is not known", *error.args
+        raise ConfigError(f"policy.{name}: {words}; correct the name, or add it to the config") from error
+    except Exception:  # a policy of the user's may fail in its own ways: in the run, where the journal says so
+        return
+
+
+def empty_scene(class_names: tuple[str, ...], feature_names: tuple[str, ...]) -> Scene:
+    """A frame of one pixel without cells and tracks."""
+    frame = FrameHeader(
+        index=0, t_ns=0, t_read_ns=0, height_px=1, width_px=1, dtype="uint16", channel="", exposure_ms=1.0,
+        interval_ms=1.0, light_mw=0.0, stage=StagePosition(), stage_from_pixel=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+        um_per_px=1.0,
+    )  # fmt: skip
+    none, ids, places = np.empty(0), np.empty(0, np.int64), np.empty((0, 2))
+    cells = Cells(
+        frame_index=0, t_ns=0, label=np.empty(0, np.int32), xy_um=places, xy_px=places, area_um2=none,
+        bbox_px=np.empty((0, 4), np.int32), mean_intensity=none,
+        features=np.empty((0, len(feature_names))), feature_names=feature_names,
+        p_class=np.empty((0, len(class_names))), class_names=class_names,
+    )  # fmt: skip
+    tracks = Tracks(
+        frame_index=0, t_ns=0, id=ids, parent=ids, xy_um=places, velocity_um_s=places, age=ids, missed=ids,
+        p_class=cells.p_class, cell_row=ids, class_names=class_names,
+    )  # fmt: skip
+    return Scene(frame, cells, tracks)

@@ -1,0 +1,264 @@
+"""The configs that come with Reflexscope load, their comments are true, and their README names every key there is."""
+
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import NODEFAULT, inspect
+
+from models.measure import FEATURES
+from models.ranges import ClassRange
+from realtime.config import DEFAULT_USE, SECTIONS, RunConfig, config_from, load_config, resolved
+from realtime.explain import allowed
+from realtime.plugins import BUILT_IN, find_class, setting_names
+from realtime.session.header import session_toml
+
+FOLDER = Path(__file__).resolve().parents[1] / "hardware_configs"
+CONFIGS = sorted(path.name for path in FOLDER.glob("*.toml"))
+README = (FOLDER / "README.md").read_text("utf-8")
+UNITS = {
+    "um": "µm", "px": "px", "ms": "ms", "s": "s", "mw": "mW", "mj": "mJ", "gb": "GB", "mb": "MB", "min": "min",
+    "um_s": "µm/s", "um_min": "µm/min", "per_s": "1/s", "um_per_px": "µm/px", "um_from_px": "µm/px",
+    "light_mw_per_unit": "mW/unit", "megabytes": "MB", "counts": "counts",
+}  # fmt: skip
+NOT_MINUTES = ("p_min", "feature_min")
+
+
+# --- every file -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_loads_and_can_be_recorded(name: str) -> None:
+    config = load_config(FOLDER / name)
+    again = config_from(tomllib.loads(session_toml("run", config))["config"], Path("elsewhere"))
+    assert resolved(again) == resolved(config)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_names_files_that_are_there(name: str) -> None:
+    settings = load_config(FOLDER / name).microscope.settings
+    for key in ("path", "config_file"):
+        assert not settings.get(key) or Path(settings[key]).exists()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_policies_stay_within_the_limits_of_their_rig(name: str) -> None:
+    """What a policy will ask for at its extremes is allowed: an example must not be made of refusals."""
+    config = load_config(FOLDER / name)
+    limits = config.limits
+    for policy in (plugin.build() for plugin in config.policies.values()):
+        settings = {key: getattr(policy, key) for key in setting_names(type(policy))}
+        assert settings.get("step_um", 0) <= limits.step_um
+        assert settings.get("width_ms", 0) <= limits.pulse_ms
+        for speed in ("fast", "slow"):
+            interval_ms, exposure_ms = settings.get(f"{speed}_interval_ms"), settings.get(f"{speed}_exposure_ms")
+            if interval_ms is not None:
+                exposure_ms = exposure_ms or config.imaging.exposure_ms
+                assert limits.interval_ms[0] <= interval_ms <= limits.interval_ms[1]
+                assert limits.exposure_ms[0] <= exposure_ms <= limits.exposure_ms[1]
+                assert exposure_ms / interval_ms <= limits.duty_cycle
+
+
+def test_the_readme_lists_the_files_that_are_there() -> None:
+    assert sorted(re.findall(r"^\| `(\w+\.toml)` \|", README, re.MULTILINE)) == CONFIGS
+
+
+# --- comments -------------------------------------------------------------------------------------------------
+
+
+def policy(config: RunConfig, name: str) -> Any:
+    return config.policies[name].build()
+
+
+def microscope(config: RunConfig) -> Any:
+    return config.microscope.build()
+
+
+CLAIMS: list[tuple[str, str, Callable[[RunConfig], bool]]] = [
+    ("simulated.toml", "one minute of a cell's life a second", lambda c: microscope(c).time_factor == 60),
+    ("simulated.toml", "60 times faster than the clock", lambda c: microscope(c).time_factor == 60),
+    (
+        "simulated.toml",
+        "in mitosis a nucleus is twice as bright",  # in counts, which only mean something while the exposure stays
+        lambda c: policy(c, "pace").fast_exposure_ms is None and 1.2 < _level(c) / _counts(c) < 1.8,
+    ),
+    (
+        "simulated.toml",
+        "look closely while a cell is in mitosis",
+        lambda c: policy(c, "pace").signal == "class:mitotic",
+    ),
+    ("simulated.toml", "that is clearly in mitosis", lambda c: policy(c, "trigger").p_min > policy(c, "pace").p_min),
+    ("replay.toml", "real HeLa nuclei (see movies/hela_h2b/SOURCE.md)", lambda c: "hela_h2b" in microscope(c).path),
+    ("replay.toml", "A window smaller than the recorded", lambda c: max(microscope(c).window_px) < 190),
+    ("replay.toml", "at imaging.interval_ms, which policies may change", lambda c: microscope(c).pace == "fixed"),
+    ("replay.toml", "again and again", lambda c: microscope(c).repeat == 0),
+    ("replay.toml", "condensed in three of four frames", lambda c: _looks(c) == (3, 4)),
+    ("replay.toml", "look more often while nuclei divide or appear", lambda c: _events(c) == {"divided", "born"}),
+    ("micromanager_demo.toml", "with a shorter exposure", lambda c: _fast(c)[1] < _slow(c)[1]),
+    ("micromanager_demo.toml", "look more often", lambda c: _fast(c)[0] < _slow(c)[0]),
+    ("micromanager_demo.toml", "new beads in the view", lambda c: _events(c) == {"born"}),
+    ("micromanager_demo.toml", "in three of four frames", lambda c: _looks(c) == (3, 4)),
+    ("micromanager_demo.toml", "once a second at most", lambda c: policy(c, "trigger").refractory_ms == 1000),
+    ("micromanager_demo.toml", "a large bead", lambda c: policy(c, "trigger").feature == "area_um2"),
+    ("micromanager_java.toml", '"Run server on port 4827"', lambda c: microscope(c).port == 4827),
+    ("micromanager_java.toml", "the shutter open only while exposing", lambda c: microscope(c).mode == "snap"),
+    ("micromanager_java.toml", "the focus may not be moved", lambda c: c.limits.z_um == (0.0, 0.0)),
+    ("micromanager_java.toml", "twice as often", lambda c: _slow(c)[0] == 2 * _fast(c)[0]),
+    ("micromanager_java.toml", "with half the exposure", lambda c: _slow(c)[1] == 2 * _fast(c)[1]),
+    ("micromanager_java.toml", "after a division", lambda c: _events(c) == {"divided"}),
+]
+
+
+def _level(config: RunConfig) -> float:
+    assert config.classifier is not None
+    return float(config.classifier.build().classes[0].low)
+
+
+def _counts(config: RunConfig) -> float:
+    """What the camera reads in an average nucleus between two divisions."""
+    dish, imaging = microscope(config), config.imaging
+    signal = (dish.brightness + dish.background) * imaging.light_mw * imaging.exposure_ms
+    return float(dish.offset_counts + signal)
+
+
+def _looks(config: RunConfig) -> tuple[int, int]:
+    return policy(config, "trigger").looks, policy(config, "trigger").of
+
+
+def _events(config: RunConfig) -> set[str]:
+    assert policy(config, "pace").signal == "events"
+    return set(policy(config, "pace").events)
+
+
+def _fast(config: RunConfig) -> tuple[float, float]:
+    return policy(config, "pace").fast_interval_ms, policy(config, "pace").fast_exposure_ms
+
+
+def _slow(config: RunConfig) -> tuple[float, float]:
+    return policy(config, "pace").slow_interval_ms, policy(config, "pace").slow_exposure_ms
+
+
+@pytest.mark.parametrize(("name", "claim", "is_true"), CLAIMS, ids=[f"{c[0]}: {c[1]}" for c in CLAIMS])
+def test_comments_are_true(name: str, claim: str, is_true: Callable[[RunConfig], bool]) -> None:
+    comments = " ".join(re.findall(r"#\s*(.*)", (FOLDER / name).read_text("utf-8")))
+    assert claim in comments, "the comment has changed: change what is claimed here, too"
+    assert is_true(load_config(FOLDER / name))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_keys_that_are_commented_out_would_be_accepted(name: str) -> None:
+    """A line such as `# um_per_px = 0.65  # if …` works once its first # is taken away."""
+    text = (FOLDER / name).read_text("utf-8")
+    for key, value in re.findall(r"^# (\w+) = ([^#\n]+)", text, re.MULTILINE):
+        load_config(FOLDER / name, [f"microscope.{key}={value.strip()}"])
+
+
+# --- the README's tables --------------------------------------------------------------------------------------
+
+
+Row = dict[str, str]
+
+
+def documented() -> dict[str, dict[str, Row]]:
+    """The README's tables of keys: section → key → cells. A plugin's section is `kind.use`."""
+    tables: dict[str, dict[str, Row]] = {}
+    section = kind = ""
+    for line in README.splitlines():
+        if heading := re.fullmatch(r"## `\[+(\w+)\]+`", line):
+            section = kind = heading[1]
+        elif heading := re.fullmatch(r'### `use = "(\w+)"`', line):
+            section = f"{kind}.{heading[1]}"
+        elif line == "### a condition in `classes`":
+            section = "classifier.ranges.classes"
+        elif row := re.fullmatch(r"\| `(\w+)` \| (.*?) ?\| (.+?) \| (.+?) \| (.+) \|", line):
+            assert row[1] not in tables.setdefault(section, {}), f"{section}.{row[1]} stands there twice"
+            tables[section][row[1]] = dict(
+                zip(("unit", "allowed", "default", "meaning"), row.groups()[1:], strict=True)
+            )
+    return tables
+
+
+def real() -> dict[str, type]:
+    """The classes behind the sections."""
+    plugins = {f"{kind}.{use}": find_class(kind, use, kind) for kind, uses in BUILT_IN.items() for use in uses}
+    return {**SECTIONS, **plugins, "classifier.ranges.classes": ClassRange}
+
+
+def keys() -> Iterator[tuple[str, inspect.Field]]:
+    for section, cls in real().items():
+        kind = inspect.type_info(cls)
+        assert isinstance(kind, inspect.StructType | inspect.DataclassType)
+        yield from ((section, field) for field in kind.fields if field.name in setting_names(cls))
+
+
+def test_documented_keys_and_real_keys_are_the_same() -> None:
+    there = {(section, key) for section, rows in documented().items() for key in rows}
+    needed = {(section, field.name) for section, field in keys()}
+    assert not needed - there, "hardware_configs/README.md lacks these keys"
+    assert not there - needed, "hardware_configs/README.md names keys that do not exist"
+
+
+@pytest.mark.parametrize(("section", "field"), [pytest.param(s, f, id=f"{s}.{f.name}") for s, f in keys()])
+def test_each_key_is_documented_as_it_is(section: str, field: inspect.Field) -> None:
+    row = documented()[section][field.name]
+    assert row["allowed"] == allowed(field.type)
+    assert row["meaning"].endswith(".")
+    if field.required:
+        assert row["default"] == "required"
+    elif (default := _default(field)) is None:
+        assert row["default"] == "not set"
+    else:
+        assert tomllib.loads(f"value = {row['default'].strip('`')}")["value"] == default
+
+
+@pytest.mark.parametrize(("section", "field"), [pytest.param(s, f, id=f"{s}.{f.name}") for s, f in keys()])
+def test_units_agree_with_names(section: str, field: inspect.Field) -> None:
+    name, unit = field.name, documented()[section][field.name]["unit"]
+    if name in NOT_MINUTES:
+        assert unit == ""
+        return
+    suffixes = [suffix for suffix in UNITS if name == suffix or name.endswith(f"_{suffix}")]
+    if suffixes:
+        assert unit == UNITS[max(suffixes, key=len)]
+
+
+def _default(field: inspect.Field) -> Any:
+    default = field.default_factory() if field.default is NODEFAULT else field.default
+    return list(default) if isinstance(default, tuple) else default
+
+
+def test_what_use_defaults_to_is_documented() -> None:
+    for kind, table in DEFAULT_USE.items():
+        chapter = README.split(f"## `[{kind}]`")[1]
+        assert f'Left out, `use` is `"{table["use"]}"`.' in chapter.split("\n## ")[0]
+
+
+def test_every_feature_is_documented() -> None:
+    chapter = README.split("\nFeatures: ")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", chapter)) == set(FEATURES)
+
+
+def test_the_examples_in_the_readme_load() -> None:
+    """`--set …` in the text, and the values that the tables give as examples."""
+    overrides = re.findall(r"`--set ([^`…]+)`", README)
+    assert overrides == ["imaging.interval_ms=200", "policy.follow.deadband_um=4"]
+    load_config(FOLDER / "simulated.toml", overrides)
+    properties = re.search(r"as `(\{ \"Camera.+?\})`", README)
+    classes = re.search(r"as `(\[\{ name.+?\])`", README)
+    assert properties is not None
+    assert classes is not None
+    load_config(FOLDER / "micromanager_demo.toml", [f"microscope.properties={properties[1]}"])
+    load_config(FOLDER / "simulated.toml", [f"classifier.classes={classes[1]}"])
+
+
+def test_infinite_values_are_where_the_readme_allows_them() -> None:
+    infinite = {
+        section.partition(".")[0]
+        for section, field in keys()
+        if isinstance(field.default, float) and math.isinf(field.default)
+    }
+    assert infinite <= {"limits", "classifier", "policy"}
