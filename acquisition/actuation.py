@@ -3,16 +3,19 @@
 import heapq
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
 from acquisition.commands import AcquireBurst, Order, PulseSorter, Status
-from acquisition.frame import Frame
-from acquisition.limits import Limits
+from acquisition.limits import Limits, rate_window_ns
 from acquisition.microscope import Microscope, MicroscopeError, RigGone
 
 Answer = Callable[[Order, Status, str, int], None]
 """Called once an order with its status, a detail for people, and when it was checked, ns."""
+Level = Literal["info", "warning", "error"]
+Tell = Callable[[Level, str], None]
+"""Called with words for the journal and how bad it is."""
 PRECISE_S = 0.0015
 """This close to a gate's edge the loop sleeps to it exactly instead of serving anything else."""
 FOR_EVER_S = 3600.0
@@ -25,41 +28,47 @@ class Move:
         self._microscope, self._limits, self._clock, self._answer = microscope, limits, clock, answer
         self._order: Order | None = None
         self._checked_ns = 0
-        self.recent_ns: deque[int] = deque(maxlen=1000)
+        self._begun_ns: deque[int] = deque()
 
     @property
     def under_way(self) -> bool:
         return self._order is not None
 
+    def recent_ns(self, now_ns: int) -> deque[int]:
+        """When moves began, as far back as the rate limit looks."""
+        while self._begun_ns and now_ns - self._begun_ns[0] > rate_window_ns(self._limits.moves_per_s):
+            self._begun_ns.popleft()
+        return self._begun_ns
+
     def begin(self, order: Order, checked_ns: int) -> None:
         """Start it; `drive` answers when the stage has arrived."""
         self._microscope.apply(order.command)
         self._order, self._checked_ns = order, checked_ns
-        self.recent_ns.append(checked_ns)
+        self._begun_ns.append(checked_ns)
 
     def drive(self) -> bool:
-        """True if a move ended now, well or not."""
+        """True if a move ended now, well or not. One that takes too long is stopped."""
         if self._order is None:
             return False
         took_s = (self._clock.now_ns() - self._checked_ns) / NS_PER_S
         try:
-            busy = self._microscope.busy()
-        except RigGone:
-            raise
+            if not self._microscope.busy():
+                at = self._microscope.state().stage
+                where = f"x {at.x_um:.2f}, y {at.y_um:.2f}, z {at.z_um:.2f} µm"
+                self._close("done", f"at {where} after {took_s * 1000:.1f} ms")
+            elif took_s > self._limits.move_s:
+                self._microscope.halt()
+                self._close(
+                    "failed", f"stopped: on its way for {took_s:.1f} s, limits.move_s allows {self._limits.move_s:g}"
+                )
         except MicroscopeError as error:
             self._close("failed", str(error))
-            return True
-        if busy:
-            if took_s <= self._limits.move_s:
-                return False
-            self._close("failed", f"still moving after {took_s:.1f} s; limits.move_s allows {self._limits.move_s:g}")
-        else:
-            at = self._microscope.state().stage
-            self._close("done", f"at x {at.x_um:.2f}, y {at.y_um:.2f}, z {at.z_um:.2f} µm after {took_s * 1000:.1f} ms")
-        return True
+            if isinstance(error, RigGone):
+                raise
+        return self._order is None
 
     def give_up(self, why: str) -> None:
-        """Answer for a move that nobody will wait for."""
+        """Answer for a move that nobody will wait for; whoever calls this stops the stage itself."""
         if self._order is not None:
             self._close("failed", why)
 
@@ -69,15 +78,33 @@ class Move:
             self._answer(order, status, detail, self._checked_ns)
 
 
+@dataclass(frozen=True, order=True)
+class _Due:
+    """A pulse that waits for its moment."""
+
+    at_ns: int
+    n: int
+    order: Order
+    checked_ns: int
+
+
 class Gate:
     """Pulses of the trigger output: each opened at its own time or refused as late, never fired by default."""
 
-    def __init__(self, microscope: Microscope, limits: Limits, clock: Clock, answer: Answer) -> None:
-        self._microscope, self._limits, self._clock, self._answer = microscope, limits, clock, answer
-        self._due: list[tuple[int, int, Order, int]] = []
+    def __init__(self, microscope: Microscope, limits: Limits, clock: Clock, answer: Answer, tell: Tell) -> None:
+        self._microscope, self._limits, self._clock = microscope, limits, clock
+        self._answer, self._tell = answer, tell
+        self._due: list[_Due] = []
         self._n = 0
-        self._shut_at_ns: int | None = None
-        self.recent_ns: deque[int] = deque(maxlen=4096)
+        self._opened_ns = self._shut_at_ns = 0
+        self._is_open = False
+        self._fired_ns: deque[int] = deque()
+
+    def recent_ns(self, now_ns: int) -> list[int]:
+        """When pulses were or will be, as far back as the rate limit looks."""
+        while self._fired_ns and now_ns - self._fired_ns[0] > rate_window_ns(self._limits.pulses_per_s):
+            self._fired_ns.popleft()
+        return [*self._fired_ns, *(due.at_ns for due in self._due)]
 
     def schedule(self, order: Order, checked_ns: int) -> None:
         """Keep a pulse until its moment; one whose moment has passed is late at once."""
@@ -87,31 +114,28 @@ class Gate:
             self._answer(order, "late", f"its moment passed {late_ms:.2f} ms ago", checked_ns)
             return
         self._n += 1
-        heapq.heappush(self._due, (pulse.at_ns, self._n, order, checked_ns))
-        self.recent_ns.append(pulse.at_ns)
+        heapq.heappush(self._due, _Due(pulse.at_ns, self._n, order, checked_ns))
 
     def due_in_s(self) -> float:
         """Time to the next edge."""
-        edges = [self._due[0][0]] if self._due else []
-        if self._shut_at_ns is not None:
+        edges = [self._due[0].at_ns] if self._due else []
+        if self._is_open:
             edges.append(self._shut_at_ns)
         return (min(edges) - self._clock.now_ns()) / NS_PER_S - PRECISE_S if edges else FOR_EVER_S
 
     def drive(self) -> None:
         """Shut the gate if it is time, fire what is due."""
-        if self._shut_at_ns is not None and self._is_time(self._shut_at_ns):
-            self._microscope.set_gate(False)
-            self._shut_at_ns = None
-        while self._due and self._is_time(self._due[0][0]):
-            at_ns, _, order, checked_ns = heapq.heappop(self._due)
-            self._fire(order, at_ns, checked_ns)
+        if self._is_open and self._is_time(self._shut_at_ns):
+            self._shut()
+        while self._due and self._is_time(self._due[0].at_ns):
+            self._fire(heapq.heappop(self._due))
 
     def give_up(self, why: str) -> None:
         """Answer for every pulse that will not come; whoever calls this shuts the gate itself."""
-        self._shut_at_ns = None
+        self._is_open = False
         while self._due:
-            _, _, order, was_checked_ns = heapq.heappop(self._due)
-            self._answer(order, "refused", why, was_checked_ns)
+            due = heapq.heappop(self._due)
+            self._answer(due.order, "refused", why, due.checked_ns)
 
     def _is_time(self, at_ns: int) -> bool:
         remaining_s = (at_ns - self._clock.now_ns()) / NS_PER_S
@@ -120,16 +144,42 @@ class Gate:
         self._clock.sleep_s(remaining_s)
         return True
 
-    def _fire(self, order: Order, at_ns: int, checked_ns: int) -> None:
-        error_ms = (self._clock.now_ns() - at_ns) / NS_PER_MS
-        if error_ms > self._limits.pulse_tolerance_ms:
-            self._answer(order, "late", f"gate could not open before {error_ms:.2f} ms past its moment", checked_ns)
-        elif self._shut_at_ns is not None:
-            self._answer(order, "refused", "the gate is still open from the pulse before", checked_ns)
+    def _fire(self, due: _Due) -> None:
+        if self._is_open:
+            self._answer(due.order, "refused", "the gate is still open from the pulse before", due.checked_ns)
+        elif self._past_ms(due) > self._limits.pulse_tolerance_ms:
+            words = f"the loop came {self._past_ms(due):.2f} ms past its moment; the gate stayed shut"
+            self._answer(due.order, "late", words, due.checked_ns)
         else:
-            self._microscope.set_gate(True)
-            self._shut_at_ns = self._clock.now_ns() + round(_pulse(order).width_ms * NS_PER_MS)
-            self._answer(order, "done", f"gate opened {error_ms:.3f} ms from its moment", checked_ns)
+            try:
+                self._open(due)
+            except MicroscopeError as error:
+                self._answer(due.order, "failed", str(error), due.checked_ns)
+                raise
+
+    def _open(self, due: _Due) -> None:
+        """The device itself may be slow: the pulse counts only if the gate was open in time."""
+        self._microscope.set_gate(True)
+        self._is_open, self._opened_ns = True, self._clock.now_ns()
+        self._shut_at_ns = self._opened_ns + round(_pulse(due.order).width_ms * NS_PER_MS)
+        self._fired_ns.append(self._opened_ns)
+        past_ms = self._past_ms(due)
+        if past_ms > self._limits.pulse_tolerance_ms:
+            self._shut()
+            words = f"the gate took until {past_ms:.2f} ms past its moment and was shut at once"
+            self._answer(due.order, "late", words, due.checked_ns)
+        else:
+            self._answer(due.order, "done", f"gate opened {past_ms:.3f} ms from its moment", due.checked_ns)
+
+    def _shut(self) -> None:
+        self._microscope.set_gate(False)
+        self._is_open = False
+        over_ms = (self._clock.now_ns() - self._shut_at_ns) / NS_PER_MS
+        if over_ms > self._limits.pulse_tolerance_ms:
+            self._tell("warning", f"the gate stayed open {over_ms:.2f} ms longer than it should")
+
+    def _past_ms(self, due: _Due) -> float:
+        return (self._clock.now_ns() - due.at_ns) / NS_PER_MS
 
 
 class Burst:
@@ -138,40 +188,39 @@ class Burst:
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._order: Order | None = None
-        self._checked_ns = self._left = self._asked = 0
-        self._base_interval_ms = 0.0
+        self._checked_ns = self._since_ns = self._left = self._asked = 0
+        self.base_interval_ms = 0.0
 
     @property
     def under_way(self) -> bool:
         return self._order is not None
 
-    def begin(self, order: Order, checked_ns: int, base_interval_ms: float) -> None:
-        """Count frames from the next one on."""
+    def begin(self, order: Order, checked_ns: int, since_ns: int, base_interval_ms: float) -> None:
+        """Count frames whose exposure begins after `since_ns`."""
         assert isinstance(order.command, AcquireBurst)
-        self._order, self._checked_ns, self._base_interval_ms = order, checked_ns, base_interval_ms
+        self._order, self._checked_ns, self._since_ns = order, checked_ns, since_ns
+        self.base_interval_ms = base_interval_ms
         self._asked = self._left = order.command.n_frames
 
-    def count(self, frame: Frame) -> float | None:
-        """After the burst's last frame: the interval to return to. A frame begun before the burst does not count."""
-        if self._order is None or frame.header.reason != self._order.id:
-            return None
-        self._left -= 1
-        if self._left > 0:
-            return None
+    def count(self, began_ns: int) -> bool:
+        """True if that was the burst's last frame."""
+        if self._order is not None and began_ns > self._since_ns:
+            self._left -= 1
+        return self._order is not None and self._left == 0
+
+    def end(self, status: Status, detail: str) -> None:
+        """It is over, the interval before it is in force again or could not be."""
         order, self._order = self._order, None
-        self._answer(order, "done", f"{self._asked} frames taken", self._checked_ns)
-        return self._base_interval_ms
+        if order is not None:
+            self._answer(
+                order, status, f"{self._asked - self._left} of {self._asked} frames taken{detail}", self._checked_ns
+            )
 
     def give_up(self, why: str) -> None:
         """Answer for a burst that was cut short."""
-        if self._order is not None:
-            order, self._order = self._order, None
-            self._answer(
-                order, "failed", f"{self._asked - self._left} of {self._asked} frames taken; {why}", self._checked_ns
-            )
+        self.end("failed", f"; {why}")
 
 
 def _pulse(order: Order) -> PulseSorter:
-    command: Any = order.command
-    assert isinstance(command, PulseSorter)
-    return command
+    assert isinstance(order.command, PulseSorter)
+    return order.command

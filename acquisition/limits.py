@@ -3,6 +3,7 @@
 It runs in the process that owns the hardware, after the wire, so that no policy, bug or stranger can exceed it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -54,6 +55,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The longest the trigger output may stay open."""
     pulse_tolerance_ms: Positive = 1.0
     """A pulse that cannot open the gate this close to its time is refused as late."""
+    pulse_ahead_s: Positive = 60.0
+    """How far ahead of its moment a pulse may be asked for."""
     burst_frames: Annotated[int, Meta(ge=1)] = 1000
 
     def __post_init__(self) -> None:
@@ -74,9 +77,9 @@ class RigState:
     light_mw: float
     dose_mj: float = 0.0
     moves_ns: Sequence[int] = field(default=())
-    """When the stage was moved within the last second."""
+    """When the stage was moved, as far back as limits.moves_per_s looks."""
     pulses_ns: Sequence[int] = field(default=())
-    """When pulses are or were due within the last second and the future."""
+    """When pulses were, as far back as limits.pulses_per_s looks, and when those that wait will be."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,8 @@ def _reason_against(command: Command, state: RigState, limits: Limits) -> str | 
             return _outside("interval_ms", value, limits.interval_ms) or _duty_reason(state.exposure_ms, value, limits)
         case SetLight(light_mw=value):
             return _outside("light_mw", value, limits.light_mw)
-        case AcquireBurst(n_frames=n, interval_ms=value):
-            if n > limits.burst_frames:
-                return f"n_frames {n} is above burst_frames {limits.burst_frames}"
-            return _outside("interval_ms", value, limits.interval_ms) or _duty_reason(state.exposure_ms, value, limits)
+        case AcquireBurst():
+            return _burst_reason(command, state, limits)
         case PulseSorter():
             return _pulse_reason(command, state, limits)
         case (
@@ -150,15 +151,45 @@ def _move_reason(move: MoveStage, state: RigState, limits: Limits) -> str | None
     return _rate_reason("moves_per_s", state.moves_ns, state.t_ns, limits.moves_per_s)
 
 
+def _burst_reason(burst: AcquireBurst, state: RigState, limits: Limits) -> str | None:
+    if burst.n_frames > limits.burst_frames:
+        return f"n_frames {burst.n_frames} is above burst_frames {limits.burst_frames}"
+    needed_mj = burst.n_frames * state.light_mw * state.exposure_ms / 1000
+    if state.dose_mj + needed_mj > limits.dose_mj:
+        return f"the burst needs {needed_mj:.3g} mJ, but only {limits.dose_mj - state.dose_mj:.3g} of dose_mj are left"
+    interval_ms = burst.interval_ms
+    outside = _outside("interval_ms", interval_ms, limits.interval_ms)
+    return outside or _duty_reason(state.exposure_ms, interval_ms, limits)
+
+
 def _pulse_reason(pulse: PulseSorter, state: RigState, limits: Limits) -> str | None:
     if pulse.width_ms > limits.pulse_ms:
         return f"width_ms {pulse.width_ms:g} is above pulse_ms {limits.pulse_ms:g}"
+    ahead_s = (pulse.at_ns - state.t_ns) / NS_PER_S
+    if ahead_s > limits.pulse_ahead_s:
+        return f"at_ns is {ahead_s:.3g} s ahead, above pulse_ahead_s {limits.pulse_ahead_s:g}"
     return _rate_reason("pulses_per_s", state.pulses_ns, pulse.at_ns, limits.pulses_per_s)
 
 
+def rate_window_ns(per_s: float) -> int:
+    """What a rate limit looks at: a second, or the time of one event where less than one a second is allowed."""
+    return NS_PER_S if per_s >= 1 else round(NS_PER_S / per_s)
+
+
 def _rate_reason(name: str, times_ns: Sequence[int], t_ns: int, per_s: float) -> str | None:
-    """At most `per_s` in any second, and where less than one a second is allowed, that far apart."""
-    window_ns = NS_PER_S if per_s >= 1 else round(NS_PER_S / per_s)
-    allowed = max(1, int(per_s))
+    if math.isinf(per_s):
+        return None
+    window_ns = rate_window_ns(per_s)
     recent = sum(1 for t in times_ns if abs(t_ns - t) < window_ns)
-    return f"{recent} within {window_ns / NS_PER_S:g} s already, {name} allows {per_s:g}" if recent >= allowed else None
+    if recent < max(1, int(per_s)):
+        return None
+    return f"{recent} within {window_ns / NS_PER_S:g} s already, {name} allows {per_s:g}"
+
+
+def outside_limits(exposure_ms: float, interval_ms: float, light_mw: float, limits: Limits) -> str | None:
+    """Why the devices' own answers are outside the limits, or None; a device may round by 1 %."""
+    for name, value in (("exposure_ms", exposure_ms), ("interval_ms", interval_ms), ("light_mw", light_mw)):
+        low, high = getattr(limits, name)
+        if reason := _outside(name, value, (low * 0.99, high * 1.01)):
+            return reason
+    return _duty_reason(exposure_ms / 1.01, interval_ms, limits)

@@ -47,12 +47,15 @@ class Capabilities:
 
     name: str
     height_px: int
+    """Rows of the largest frame: room for frames is made once, so SetRoi refuses more than height_px × width_px."""
     width_px: int
     dtype: PixelType
     um_per_px: float
     commands: frozenset[str]
     """Names of the commands it obeys; the loop refuses the others."""
     channels: tuple[str, ...] = ()
+    lit_share: float | None = None
+    """Share of the time for which the sample is lit, whatever the exposure; None if only exposures light it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,11 @@ class Microscope(Protocol):
         """Camera running, shutter open (at the latest while a frame is exposed). Harmless if it runs already."""
 
     def stop(self) -> None:
-        """Camera stopped, shutter closed; start() goes on with the next index. Harmless if it is stopped already."""
+        """Camera stopped, shutter closed. Harmless if it is stopped already.
+
+        Frames exposed before that nobody has polled are dropped and leave no gap: an index is given out with the
+        frame, so the first frame after start() follows the last one handed out but for lost frames, which are counted.
+        """
 
     def ready_in_s(self) -> float:
         """The soonest a frame can be ready or a device needs attention; 0 means now. Never blocks."""
@@ -96,8 +103,10 @@ class Microscope(Protocol):
     def lost_frames(self) -> int:
         """Frames the camera lost before anyone could read them, since open()."""
 
-    def lit_ms(self) -> float:
-        """Exposure time since open(), also of images that were lost or thrown away: what the dose is reckoned from."""
+    def dose_mj(self) -> float:
+        """Light energy put on the field since open(), up to now: power × exposure of every image, thrown away and
+        lost ones included, each at the settings it was taken with; where `lit_share` is set, all light. Quick: no
+        device is asked, so that it can be read every turn."""
 
     def exhausted(self) -> bool:
         """True once no further frame can come, for example at the end of a recorded movie."""
@@ -109,7 +118,13 @@ class Microscope(Protocol):
         """
 
     def busy(self) -> bool:
-        """True while a stage is moving or settling. Raises MicroscopeError if a move ended elsewhere than asked."""
+        """True while a move is under way or settling. Raises MicroscopeError if it ended elsewhere than asked."""
+
+    def halt(self) -> None:
+        """Stop the stage where it is: every drive is tried, then what failed is raised as MicroscopeError.
+
+        busy() is False afterwards, and the next move is reckoned from wherever the stage stands.
+        """
 
     def set_gate(self, opened: bool) -> None:
         """Open or shut the trigger output, now."""

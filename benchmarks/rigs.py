@@ -10,6 +10,8 @@ from acquisition.commands import Command, MoveStage, SetExposure, SetInterval
 from acquisition.frame import Frame, FrameHeader, StagePosition, affine_at
 from acquisition.microscope import Capabilities, DeviceState, Imaging, MicroscopeError
 
+LIGHT_MW = 1.0
+
 
 @dataclass
 class StillMicroscope:
@@ -32,7 +34,7 @@ class StillMicroscope:
         self._interval_ms, self._exposure_ms = imaging.interval_ms, imaging.exposure_ms
         self._stage = StagePosition()
         self._images = [discs(self.side_px, self.n_cells, seed) for seed in range(self.n_images)]
-        self._index, self._lost, self._due_ns, self._running = 0, 0, 0, False
+        self._index, self._lost, self._due_ns, self._running, self._dose_mj = 0, 0, 0, False, 0.0
         self._sent: deque[int] = deque(maxlen=10)
         commands = frozenset({"MoveStage", "SetInterval", "SetExposure", "PulseSorter", "AcquireBurst"})
         return Capabilities("benchmark rig", self.side_px, self.side_px, "uint16", 0.65, commands)
@@ -59,19 +61,20 @@ class StillMicroscope:
             self._due_ns += 8 * late * interval_ns
         header = FrameHeader(
             index=self._index, t_ns=self._due_ns, t_read_ns=now_ns, height_px=self.side_px, width_px=self.side_px,
-            dtype="uint16", channel="", exposure_ms=self._exposure_ms, interval_ms=self._interval_ms, light_mw=1.0,
+            dtype="uint16", channel="", exposure_ms=self._exposure_ms, interval_ms=self._interval_ms, light_mw=LIGHT_MW,
             stage=self._stage, stage_from_pixel=affine_at(self._stage, (0.65, 0, 0, 0.65), (self.side_px, self.side_px)),
             um_per_px=0.65,
         )  # fmt: skip
         self._index += 1
+        self._dose_mj += (1 + 8 * late) * LIGHT_MW * self._exposure_ms / 1000
         self._due_ns += interval_ns
         return Frame(header, self._images[self._index % self.n_images])
 
     def lost_frames(self) -> int:
         return self._lost
 
-    def lit_ms(self) -> float:
-        return self._index * self._exposure_ms
+    def dose_mj(self) -> float:
+        return self._dose_mj
 
     def exhausted(self) -> bool:
         return False
@@ -90,11 +93,14 @@ class StillMicroscope:
     def busy(self) -> bool:
         return False
 
+    def halt(self) -> None:
+        pass
+
     def set_gate(self, opened: bool) -> None:
         self._gate = opened
 
     def state(self) -> DeviceState:
-        return DeviceState(self._stage, self._exposure_ms, self._interval_ms, 1.0, "", self._running, self._gate)
+        return DeviceState(self._stage, self._exposure_ms, self._interval_ms, LIGHT_MW, "", self._running, self._gate)
 
     def make_safe(self) -> None:
         self.stop()

@@ -1,5 +1,6 @@
 """`python -m realtime`: one process of a run, started by the supervisor with a ticket on stdin."""
 
+import faulthandler
 import os
 import signal
 import sys
@@ -18,21 +19,23 @@ from realtime.session.disk import RecordingError
 
 EXPECTED = (BusError, ConfigError, MicroscopeError, RecordingError, RigBusy, RingError)
 """Errors whose message says everything; any other leaves its traceback in the log."""
+PATIENCE_S, RECORDER_PATIENCE_S = 20.0, 300.0
+"""How long a process may take to end once its supervisor is gone; the recorder may have much to write."""
 
 
 def main() -> None:
     """Read the ticket and play its role; the exit status says whether it ended well."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends the run in order
     ticket = msgspec.json.decode(sys.stdin.buffer.readline(), type=Ticket)
-    reporter, lifeline = Reporter(), Lifeline()
+    faulthandler.enable()  # a driver that crashes leaves a trace in the log
+    reporter, lifeline = Reporter(), Lifeline(RECORDER_PATIENCE_S if ticket.role == "recorder" else PATIENCE_S)
     try:
         ended = _play(ticket, reporter, lifeline)
     except Exception as error:
         if not isinstance(error, EXPECTED):
             traceback.print_exc()
-        ended = Ended(
-            ok=False, reason=str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
-        )
+        reason = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error} (see its log)"
+        ended = Ended(ok=False, reason=reason, rig_safe=isinstance(error, (ConfigError, RigBusy)))
     reporter.say(ended)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -43,7 +46,7 @@ def main() -> None:
 def _play(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
     role: Callable[[Ticket, Reporter, Lifeline], Ended]
     if ticket.role == "acquisition":
-        from realtime.processes.acquisition import run as role
+        from realtime.processes.rig import run as role
     elif ticket.role == "recorder":
         from realtime.processes.recorder import run as role
     elif ticket.role == "inference":

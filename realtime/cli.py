@@ -33,6 +33,7 @@ console = Console()
 errors = Console(stderr=True)
 
 FAILED, MISTAKE = 1, 2
+TERMINATE = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 USER_ERRORS = (ConfigError, MicroscopeError, RigBusy, RingError, RunFailed, RecordingError)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML file; see hardware_configs/.")]
@@ -134,8 +135,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console or pipe that cannot show µ shows something else
+    for number in TERMINATE:
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))  # through every `finally` that closes a rig
     try:
-        app()
+        app(prog_name="reflexscope")
     except USER_ERRORS as error:
         errors.print(f"error: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
         sys.exit(FAILED if isinstance(error, RunCancelled) else MISTAKE)
@@ -151,11 +154,10 @@ def _load(path: Path, overrides: list[str], seed: int | None = None) -> RunConfi
 
 
 def _run_processes(config: RunConfig, folder: Path, duration_s: float | None) -> tuple[bool, str]:
-    with (
-        StatusLine(console) as line,
-        Supervisor(config, folder, duration_s, line.watch) as supervisor,
-        _on_interrupt(lambda: supervisor.stop("Ctrl-C")),
-    ):
+    line = StatusLine(console)
+    supervisor = Supervisor(config, folder, duration_s, line.watch)
+    # Signals are held until the last child has ended: whoever interrupts the end interrupts making the rig safe.
+    with _on_interrupt(lambda: supervisor.stop("Ctrl-C")), line, supervisor:
         supervisor.start()
         result = supervisor.supervise()
     return result.ok, result.reason
@@ -178,13 +180,13 @@ def _run_inline(config: RunConfig, folder: Path, duration_s: float | None) -> tu
 
 @contextlib.contextmanager
 def _on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run in good order; a second one interrupts."""
+    """Ctrl-C, SIGTERM and a closed terminal end the run in good order; a second Ctrl-C interrupts."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         stop()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, *TERMINATE)}
     try:
         yield
     finally:

@@ -33,6 +33,8 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     name: Annotated[str, Meta(min_length=1, max_length=60)]
     sessions: str = "sessions"
     """Folder of the session folders; relative to where `reflexscope` is started."""
+    silent_s: Positive = 30.0
+    """Without a sign of life from the rig's process for so long it is ended, and a fresh one makes the rig safe."""
 
 
 class PerceptionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

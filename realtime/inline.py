@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from acquisition.actuation import Level
 from acquisition.clock import Clock, SimulatedClock, SystemClock
 from acquisition.commands import Order, Outcome
 from acquisition.commands import Status as OutcomeStatus
+from acquisition.desk import RunEnd
 from acquisition.frame import Frame
-from acquisition.loop import AcquisitionLoop, RunEnd, RunStopped
+from acquisition.loop import AcquisitionLoop, RunStopped
 from acquisition.microscope import Microscope
 from realtime.config import RunConfig
 from realtime.inference import Analysis, Inference
@@ -38,11 +40,12 @@ class InlineRun:
         capabilities = microscope.open(clock, config.imaging)
         self.loop = AcquisitionLoop(
             microscope, capabilities, config.limits, config.imaging, clock,
-            publish=self.publish, receive=self.receive, answer=self.answer, duration_s=duration_s,
+            publish=self.publish, receive=self.receive, answer=self.answer, duration_s=duration_s, tell=self._notice,
         )  # fmt: skip
         self._run, self._writer, self._see = run, writer, see
         self._orders: deque[Order] = deque()
         self._pending: dict[str, DecisionMade] = {}
+        self._problem = ""
         self._tell(InferenceStarted(run=run, pid=0, perception=config.segmenter.use))
 
     def publish(self, frame: Frame, dose_mj: float) -> None:
@@ -58,7 +61,7 @@ class InlineRun:
             self._orders.append(made.decision.order(self.clock.now_ns()))
         self._tell(analysed(self._run, analysis, skipped=0))
         for text in analysis.complaints:
-            self._tell(Notice(run=self._run, t_ns=self.clock.now_ns(), source="inference", level="warning", text=text))
+            self._notice("warning", text, "inference")
 
     def receive(self, timeout_s: float) -> Iterator[Order]:
         """Decisions are already here; otherwise time passes."""
@@ -87,17 +90,26 @@ class InlineRun:
         self._tell(RunEnded(run=self._run, reason=end.reason, ok=end.ok, figures=figures))
         return end
 
+    def _notice(self, level: Level, text: str, source: str = "acquisition") -> None:
+        self._tell(Notice(run=self._run, t_ns=self.clock.now_ns(), source=source, level=level, text=text))
+
     def _record(self, message: FrameReady, frame: Frame) -> None:
         if self._writer is not None:
             try:
                 self._writer.add_frame(message, frame.pixels)
                 self._writer.settled()
             except RecordingError as error:
-                raise RunStopped(str(error)) from error
+                self._problem = str(error)
+        if self._problem:
+            raise RunStopped(self._problem)
 
     def _tell(self, message: AnyMessage) -> None:
+        """A disk that fails now ends the run with the next frame, not in the middle of making the rig safe."""
         if self._writer is not None:
-            self._writer.add(message)
+            try:
+                self._writer.add(message)
+            except RecordingError as error:
+                self._problem = self._problem or str(error)
 
 
 def clock_for(microscope: Microscope) -> Clock:

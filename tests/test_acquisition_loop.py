@@ -48,6 +48,7 @@ class Desk:
         self.frames: list[Frame] = []
         self.orders: deque[Order] = deque()
         self.outcomes: dict[str, tuple[str, str]] = {}
+        self.n_asked = 0
         self.on_frame: Callable[[Frame], None] = lambda frame: None
         capabilities = self.microscope.open(self.clock, self.imaging)
         self.loop = AcquisitionLoop(
@@ -71,7 +72,8 @@ class Desk:
 
     def ask(self, command: Command, trusted: bool = False, deadline_ms: float | None = None) -> str:
         deadline_ns = None if deadline_ms is None else self.clock.now_ns() + round(deadline_ms * NS_PER_MS)
-        order_id = f"{type(command).__name__}.{len(self.outcomes) + len(self.orders)}"
+        self.n_asked += 1
+        order_id = f"{type(command).__name__}.{self.n_asked}"
         self.orders.append(Order(id=order_id, command=command, source="test", deadline_ns=deadline_ns, trusted=trusted))
         return order_id
 
@@ -157,7 +159,7 @@ def test_frames_say_why_they_are_as_they_are(desk: Desk) -> None:
 
 
 def test_a_burst_returns_to_the_interval_before_it(desk: Desk) -> None:
-    assert desk.outcome(AcquireBurst(5, 10.0)) == ("done", "5 frames taken")
+    assert desk.outcome(AcquireBurst(5, 10.0)) == ("done", "5 of 5 frames taken")
     assert desk.microscope.state().interval_ms == IMAGING.interval_ms
     assert sum(frame.header.reason.startswith("AcquireBurst") for frame in desk.frames) == 5
 

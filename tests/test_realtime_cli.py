@@ -298,7 +298,7 @@ def test_check_fails_what_cannot_keep_up(
     ("finding", "ok"),
     [
         (Finding("camera", 9.8, 10.0, "frames/s", True, "", usable=check.CAMERA_TOLERANCE), True),
-        (Finding("camera", 9.6, 10.0, "frames/s", True, "", usable=check.CAMERA_TOLERANCE), False),
+        (Finding("camera", 8.9, 10.0, "frames/s", True, "", usable=check.CAMERA_TOLERANCE), False),
         (Finding("disk", 12.6, 10.0, "MB/s", True, ""), True),
         (Finding("disk", 12.4, 10.0, "MB/s", True, ""), False),
         (Finding("inference", 79.0, 100.0, "ms", False, ""), True),

@@ -18,7 +18,7 @@ from tiny_config import write_tiny
 
 from acquisition.clock import NS_PER_MS
 from acquisition.commands import MoveStage, PulseSorter, SetInterval
-from acquisition.loop import RunEnd
+from acquisition.desk import RunEnd
 from realtime.config import RunConfig, load_config
 from realtime.inference import Analysis
 from realtime.inline import InlineRun, inline_run

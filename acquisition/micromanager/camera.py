@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from acquisition.clock import NS_PER_MS, Clock
 from acquisition.micromanager.core_calls import CoreCalls, Pixels
@@ -29,11 +30,24 @@ class CameraImage:
     """Wanted images lost right before this one."""
 
 
+class Exposures(Protocol):
+    """Keeps the account of the light that images took."""
+
+    def taken(self, n: int, ended_ns: int, previous_ended_ns: int) -> None:
+        """`n` images, the last of them exposed until `ended_ns` and begun after `previous_ended_ns`."""
+
+    def dropped(self, n: int) -> None:
+        """`n` images after the last one taken, that nobody will look at."""
+
+
 class Camera:
     """Exposure, rate and region of the core's camera, and its images."""
 
-    def __init__(self, core: CoreCalls, settings: MicroManagerSettings, clock: Clock, interval_ms: float) -> None:
-        self._core, self._settings, self._clock = core, settings, clock
+    def __init__(
+        self, core: CoreCalls, settings: MicroManagerSettings, clock: Clock, interval_ms: float, exposures: Exposures
+    ) -> None:
+        """`exposures` is told of every image that the sample was exposed for."""
+        self._core, self._settings, self._clock, self._exposures = core, settings, clock, exposures
         self.label = core.text("getCameraDevice")
         if not self.label:
             raise MicroscopeError("this configuration has no camera: set the role Core-Camera in the .cfg file")
@@ -44,8 +58,8 @@ class Camera:
         self.sensor_shape = self._whole_sensor_shape()
         self.interval_ms = interval_ms
         self.running = False
-        self.lit_ms = 0.0
-        """For how long the sample was exposed, also for images that nobody wanted or that were lost."""
+        self.room_px: int | None = None
+        """Pixels of the largest frame that there is room for; None while it is being set up."""
         self.last_exposure_ms = 0.0
         """As last read from the camera."""
         self.spacing = Spacing()
@@ -86,16 +100,21 @@ class Camera:
 
     def set_roi(self, roi: Roi) -> None:
         """Read this part of the sensor; all zero means the whole. MicroscopeError if it does not fit."""
-        x, y, width, height = roi
         rows, columns = self.sensor_shape
-        if roi == WHOLE_SENSOR:
-            self._core.do("clearROI")
-        elif 0 <= x < x + width <= columns and 0 <= y < y + height <= rows:
-            self._core.do("setROI", x, y, width, height)
-        else:
+        x, y, width, height = roi if roi != WHOLE_SENSOR else (0, 0, columns, rows)
+        if not (0 <= x < x + width <= columns and 0 <= y < y + height <= rows):
             raise MicroscopeError(
                 f"SetRoi {width}×{height} at ({x}, {y}) is not within the sensor of {columns}×{rows} pixels"
             )
+        if self.room_px is not None and width * height > self.room_px:
+            raise MicroscopeError(
+                f"SetRoi {width}×{height} has more than the {self.room_px} pixels with which this run began, and there "
+                "is room for no more; begin the run with the largest region (roi_px in [microscope]) and make it smaller"
+            )
+        if roi == WHOLE_SENSOR:
+            self._core.do("clearROI")
+        else:
+            self._core.do("setROI", x, y, width, height)
         self._core.learn_image_format()
 
     def _whole_sensor_shape(self) -> tuple[int, int]:
@@ -120,9 +139,11 @@ class Camera:
 
     def stop(self) -> None:
         """End the sequence; images that nobody has taken by now are dropped."""
-        self.running = False
+        was_streaming, self.running = self.streaming, False
         if self._core.flag("isSequenceRunning"):
-            self._end_sequence()
+            self._core.do("stopSequenceAcquisition")
+        if was_streaming:
+            self._drop_waiting()
 
     @property
     def streaming(self) -> bool:
@@ -133,9 +154,13 @@ class Camera:
         """Stop the sequence for a change; the wanted images that it had taken by then.
 
         Whatever comes after the order to stop may be an exposure that was cut short, and is dropped.
+        MicroscopeError if the sequence has ended by itself; its images can then still be taken.
         """
+        if not self._core.flag("isSequenceRunning"):
+            raise self._ended_error()
         images = [self._pop() for _ in range(self._waiting())]
-        self._end_sequence()
+        self._core.do("stopSequenceAcquisition")
+        self._drop_waiting()
         return [image for image in images if image is not None]
 
     def resume(self) -> None:
@@ -171,13 +196,12 @@ class Camera:
             ended_ns = self._ends.end_ns(None, self._clock.now_ns())
         finally:
             light_off()
-        self.lit_ms += self.last_exposure_ms
         pixels = self._core.snapped()
         return CameraImage(pixels, ended_ns, begin_ns, self._clock.now_ns(), 0)
 
-    def _end_sequence(self) -> None:
-        self._core.do("stopSequenceAcquisition")
-        self.lit_ms += self._waiting() * self.last_exposure_ms
+    def _drop_waiting(self) -> None:
+        """The sequence was stopped: images that wait, and the exposure that was cut short, were light all the same."""
+        self._exposures.dropped(self._waiting() + 1)
 
     def _waiting(self) -> int:
         return self._core.count("getRemainingImageCount")
@@ -189,7 +213,7 @@ class Camera:
         missing = self._missing_before(image.number)
         ended_ns, previous_ns = self._ends.end_ns(image.elapsed_ms, seen_ns), self._previous_ended_ns
         self._previous_ended_ns = ended_ns
-        self.lit_ms += (1 + missing) * self.last_exposure_ms
+        self._exposures.taken(1 + missing, ended_ns, previous_ns)
         lost = self.spacing.lost_before(ended_ns, missing, round(self.interval_ms * NS_PER_MS))
         return None if lost is None else CameraImage(image.pixels, ended_ns, previous_ns, self._clock.now_ns(), lost)
 

@@ -1,7 +1,7 @@
-"""What surrounds the camera, through MMCore: light, trigger, channels, calibration. For the core's thread."""
+"""What surrounds the camera, through MMCore: trigger, channels, calibration. For the core's thread."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,63 +62,6 @@ def find_property(core: CoreCalls, text: str, setting: str) -> Property:
         known = ", ".join(core.names("getDevicePropertyNames", device)) or "none"
         raise MicroscopeError(f"{setting}: device {device!r} has no property {name!r}; it has {known}")
     return Property(core, device, name)
-
-
-# --- light ------------------------------------------------------------------------------------------------
-
-
-class Illumination:
-    """Light on the sample: a shutter, a property that sets the power, both, or neither."""
-
-    def __init__(self, core: CoreCalls, shutter: str, light: str, mw_per_unit: float) -> None:
-        self._core, self._mw_per_unit = core, mw_per_unit
-        self._named = find_device(core, shutter, "shutter") if shutter else ""
-        self._power = find_property(core, light, "light") if light else None
-        self.light_mw = 0.0
-        """What the sample gets while it is lit, as the device confirmed it."""
-        self.lit = False
-
-    def set_power(self, light_mw: float) -> None:
-        """Power for now, or for when the light goes on next; MicroscopeError if the source cannot give it."""
-        if self._power is not None:
-            self._power.check(light_mw / self._mw_per_unit)
-        self.light_mw = self._powered(light_mw) if self.lit else light_mw
-
-    def on(self) -> None:
-        """Light at the power last set."""
-        self.light_mw = self._powered(self.light_mw)
-        if shutter := self._shutter():
-            self._core.do("setShutterOpen", shutter, True)
-            self._core.do("waitForDevice", shutter)
-        self.lit = True
-
-    def off(self) -> None:
-        """No light on the sample; where there is no shutter the power goes to 0."""
-        self.lit = False
-        if shutter := self._shutter():
-            self._core.do("setShutterOpen", shutter, False)
-        else:
-            self.power_off()
-
-    def power_off(self) -> None:
-        """The light source itself."""
-        if self._power is not None:
-            self._power.write(0.0)
-
-    def shutter_open(self) -> bool:
-        """The shutter's answer; without one, whether we let the light on."""
-        shutter = self._shutter()
-        return self._core.flag("getShutterOpen", shutter) if shutter else self.lit
-
-    def _powered(self, light_mw: float) -> float:
-        """Set the source and read it back."""
-        if self._power is None:
-            return light_mw
-        self._power.write(light_mw / self._mw_per_unit)
-        return self._power.number() * self._mw_per_unit
-
-    def _shutter(self) -> str:
-        return self._named or self._core.text("getShutterDevice")
 
 
 # --- trigger ----------------------------------------------------------------------------------------------
@@ -213,7 +156,7 @@ def find_calibration(core: CoreCalls, settings: MicroManagerSettings) -> tuple[f
     return um_per_px or scale, matrix
 
 
-def try_all(steps: tuple[tuple[str, Callable[[], None]], ...]) -> None:
+def try_all(otherwise: str, steps: Sequence[tuple[str, Callable[[], None]]]) -> None:
     """Take every step, whatever the others do; then one MicroscopeError that lists what failed."""
     failures = []
     for name, step in steps:
@@ -222,6 +165,4 @@ def try_all(steps: tuple[tuple[str, Callable[[], None]], ...]) -> None:
         except MicroscopeError as error:
             failures.append(f"{name}: {error}")
     if failures:
-        raise MicroscopeError(
-            f"the rig is not safe, {len(failures)} of {len(steps)} steps failed: {'; '.join(failures)}"
-        )
+        raise MicroscopeError(f"{otherwise}, {len(failures)} of {len(steps)} steps failed: {'; '.join(failures)}")

@@ -15,6 +15,7 @@ from acquisition.commands import Command
 from acquisition.frame import Frame
 from acquisition.micromanager.core_calls import CoreCalls, Foreign, first_line
 from acquisition.micromanager.core_thread import CoreThread, Ticket
+from acquisition.micromanager.frames import Unnumbered
 from acquisition.micromanager.rig import Rig
 from acquisition.micromanager.settings import MicroManagerSettings
 from acquisition.micromanager.timing import SnapTimes
@@ -33,18 +34,18 @@ class MicroManagerMicroscope(MicroManagerSettings):
 
     In `stream` mode the end of exposure is estimated from the camera's own time (timing.py says how,
     and how well). A camera without `interval_property` runs as fast as its exposure allows; the first of its
-    images after each interval becomes a frame, the others are thrown away and count in `lit_ms`. The light is
-    on from `start` to `stop`; where the shutter is not wired to the camera, the sample is also lit between
-    exposures, which no number here includes.
+    images after each interval becomes a frame, the others are thrown away. The shutter is open from `start` to
+    `stop`; unless it is wired to the camera (`shutter_follows_camera`), the sample is lit all the time, and the
+    dose says so.
 
-    In `snap` mode the end of exposure is when the driver returns, and no other call, the trigger's included,
-    gets through during an exposure.
+    In `snap` mode the end of exposure is when the driver returns, and no other call gets through during an
+    exposure: the trigger output cannot keep its time, so there is no PulseSorter.
     """
 
     _thread: CoreThread | None = field(default=None, init=False, repr=False)
     _rig: Rig | None = field(default=None, init=False, repr=False)
     _clock: Clock | None = field(default=None, init=False, repr=False)
-    _snap: Ticket[Frame | None] | None = field(default=None, init=False, repr=False)
+    _snap: Ticket[Unnumbered | None] | None = field(default=None, init=False, repr=False)
     _snap_overdue_ns: int = field(default=0, init=False, repr=False)
     _snap_times: SnapTimes = field(default_factory=SnapTimes, init=False, repr=False)
 
@@ -101,15 +102,16 @@ class MicroManagerMicroscope(MicroManagerSettings):
         rig = self._opened()
         if not rig.camera.running:
             return None
-        return self._call("poll_frame", rig.take) if self.mode == "stream" else self._poll_snap(rig)
+        made = self._call("poll_frame", rig.take) if self.mode == "stream" else self._poll_snap(rig)
+        return rig.hand_out(made)
 
     def lost_frames(self) -> int:
         """Frames that MMCore discarded because they were not read in time, as far as they were wanted."""
         return self._rig.lost if self._rig else 0
 
-    def lit_ms(self) -> float:
-        """For how long the sample was exposed since open(), thrown away and lost images included."""
-        return self._rig.camera.lit_ms if self._rig else 0.0
+    def dose_mj(self) -> float:
+        """Power × time for which the light was on, or with `shutter_follows_camera` the exposures of all images."""
+        return self._rig.dose_mj() if self._rig else 0.0
 
     def exhausted(self) -> bool:
         """Never: a camera does not run out of frames."""
@@ -121,8 +123,12 @@ class MicroManagerMicroscope(MicroManagerSettings):
         self._call(type(command).__name__, lambda: rig.apply(command))
 
     def busy(self) -> bool:
-        """True while a drive moves; MicroscopeError if it came to rest elsewhere than asked."""
+        """True while a move is under way; MicroscopeError if it came to rest elsewhere than asked."""
         return self._call("busy", self._opened().busy)
+
+    def halt(self) -> None:
+        """Every drive is told to stop, and no move is under way any more."""
+        self._call("halt", self._opened().halt)
 
     def set_gate(self, opened: bool) -> None:
         """Returns when the device has taken the order."""
@@ -148,7 +154,7 @@ class MicroManagerMicroscope(MicroManagerSettings):
         finally:
             self._leave_thread()
 
-    def _poll_snap(self, rig: Rig) -> Frame | None:
+    def _poll_snap(self, rig: Rig) -> Unnumbered | None:
         """Begin a snap when it is due; collect it when it is done, without holding up the loop in between."""
         now_ns, interval_ns = self._now_ns(), round(rig.camera.interval_ms * NS_PER_MS)
         if self._snap is None:
@@ -202,8 +208,10 @@ class MicroManagerMicroscope(MicroManagerSettings):
 
     def _open_rig(self, clock: Clock, imaging: Imaging) -> Rig:
         assert self._thread is not None
-        core, release = connect(self, self._thread.note)
+        core, let_go = connect(self, self._thread.note)
+        release = let_go
         try:
+            release = manual_shutter(core, let_go)
             return Rig(core, release, self, clock, imaging)
         except BaseException:
             release()
@@ -211,6 +219,20 @@ class MicroManagerMicroscope(MicroManagerSettings):
 
 
 Release = Callable[[], None]
+
+
+def manual_shutter(core: CoreCalls, let_go: Release) -> Release:
+    """Keep MMCore from working the shutter by itself; what is returned undoes that and lets go of the core."""
+    auto_shutter = core.flag("getAutoShutter")
+    core.do("setAutoShutter", False)
+
+    def release() -> None:
+        try:
+            core.do("setAutoShutter", auto_shutter)
+        finally:
+            let_go()
+
+    return release
 
 
 def connect(settings: MicroManagerSettings, note: Callable[[str], None]) -> tuple[CoreCalls, Release]:

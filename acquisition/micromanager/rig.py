@@ -13,11 +13,10 @@ from acquisition.commands import (
     SetLight,
     SetRoi,
 )
-from acquisition.frame import Affine, Frame, FrameHeader, PixelType, StagePosition, affine_at
+from acquisition.frame import Frame, StagePosition
 from acquisition.micromanager.camera import Camera, CameraImage
 from acquisition.micromanager.core_calls import CoreCalls
 from acquisition.micromanager.devices import (
-    Illumination,
     Output,
     find_calibration,
     find_channel_group,
@@ -25,9 +24,11 @@ from acquisition.micromanager.devices import (
     find_property,
     try_all,
 )
+from acquisition.micromanager.frames import FrameLine, Unnumbered
+from acquisition.micromanager.light import Illumination
 from acquisition.micromanager.settings import MicroManagerSettings
 from acquisition.micromanager.stage import Stage
-from acquisition.micromanager.timing import InForce, Settings
+from acquisition.micromanager.timing import ImageDose, InForce, Settings
 from acquisition.microscope import Capabilities, DeviceState, Imaging, MicroscopeError
 
 
@@ -44,13 +45,10 @@ class Rig:
     ) -> None:
         """`release` lets go of the core when the rig is closed."""
         self._core, self._release, self._settings, self._clock = core, release, settings, clock
+        self._illumination = self._dark()
         for name, value in settings.properties.items():
             find_property(core, name, "properties").write(value)
-        self._auto_shutter = core.flag("getAutoShutter")
-        core.do("setAutoShutter", False)
-        self._illumination = Illumination(core, settings.shutter, settings.light, settings.light_mw_per_unit)
-        self._illumination.off()
-        self._illumination.power_off()
+        self._illumination = self._dark()  # they may have opened the shutter, or named another one
         self._illumination.set_power(float(imaging.light_mw))
         self._gate: Output | None = None
         if settings.trigger:
@@ -67,27 +65,38 @@ class Rig:
         if settings.roi_px is not None:
             self.camera.set_roi(settings.roi_px)
         self.camera.set_exposure(imaging.exposure_ms)
-        self.um_per_px, self._um_from_px = find_calibration(core, settings)
+        self.camera.room_px = core.shape[0] * core.shape[1]
         self._imaging = Settings(self._in_force())
-        self._pending: deque[Frame] = deque()
-        self._next_index = 0
-        self.lost = 0
+        self._exposed = self.camera.exposures = ImageDose(self._imaging)
+        self._frames = FrameLine(*find_calibration(core, settings), self.camera.sensor_shape)
+        self._pending: deque[Unnumbered] = deque()
+
+    def _dark(self) -> Illumination:
+        """The light as it is found, off."""
+        settings = self._settings
+        light = Illumination(self._core, self._clock, settings.shutter, settings.light, settings.light_mw_per_unit)
+        light.off()
+        light.power_off()
+        return light
 
     def capabilities(self) -> Capabilities:
         """As it is now that all is set up."""
         able = {"SetInterval", "AcquireBurst", "SetExposure", "SetLight", "SetRoi"}
         able |= {"MoveStage"} if self._stage.exists else set()
         able |= {"SetChannel"} if self.channels else set()
-        able |= {"PulseSorter"} if self._gate is not None else set()
+        # A snap keeps the core to itself, so a pulse during one would come too late.
+        able |= {"PulseSorter"} if self._gate is not None and self._settings.mode == "stream" else set()
+        always_lit = self._settings.mode == "stream" and not self._settings.shutter_follows_camera
         height, width = self._core.shape
         return Capabilities(
             name=f"Micro-Manager ({self.camera.label})",
             height_px=height,
             width_px=width,
-            dtype=self._dtype(),
-            um_per_px=self.um_per_px,
+            dtype="uint8" if self._core.dtype.itemsize == 1 else "uint16",
+            um_per_px=self._frames.um_per_px,
             commands=frozenset(able),
             channels=self.channels,
+            lit_share=1.0 if always_lit else None,
         )
 
     # --- imaging ------------------------------------------------------------------------------------------
@@ -97,74 +106,62 @@ class Rig:
         """True if a frame is here already and only has to be taken."""
         return bool(self._pending)
 
+    @property
+    def lost(self) -> int:
+        """Wanted images that were lost before the frames that were handed out."""
+        return self._frames.lost
+
+    def dose_mj(self) -> float:
+        """Of the images where they alone are lit, else of the light; for any thread, without asking a device."""
+        return self._exposed.mj if self._settings.shutter_follows_camera else self._illumination.meter.mj()
+
     def start(self) -> None:
-        """Light on where the camera runs by itself, camera on."""
+        """Light on where the camera runs by itself, camera on; if either fails, the light is off."""
         if self.camera.running:
             return
-        if self._settings.mode == "stream":
-            self._illumination.on()
-        self._imaging.change(self._in_force())
         try:
+            if self._settings.mode == "stream":
+                self._illumination.on()
+            self._imaging.change(self._in_force())
             self.camera.start()
-        except MicroscopeError:
+        except BaseException:
             self._illumination.off()
             raise
 
     def stop(self) -> None:
         """Camera off, light off; a camera that cannot be stopped must not keep the light on."""
+        self._pending.clear()
         try:
             self.camera.stop()
         finally:
             self._illumination.off()
-        self._pending.clear()
 
-    def take(self) -> Frame | None:
-        """The next frame of the sequence, if one is wanted by now."""
+    def take(self) -> Unnumbered | None:
+        """The next image of the sequence, if one is wanted by now."""
         if self._pending:
             return self._pending.popleft()
         image = self.camera.take()
         if image is not None or self._stage.moving:
             self._look_at_stage()
-        return None if image is None else self._frame(image)
+        return None if image is None else self._made(image)
 
-    def snap(self) -> Frame | None:
-        """One frame, now; None if imaging was stopped meanwhile."""
+    def snap(self) -> Unnumbered | None:
+        """One image, now; None if imaging was stopped meanwhile."""
         if not self.camera.running:
             return None
+        now_ns = self._clock.now_ns()
+        self._exposed.taken(1, now_ns, now_ns)
         image = self.camera.snap(self._illumination.on, self._illumination.off)
         self._look_at_stage()
-        return self._frame(image)
+        return self._made(image)
 
-    def _frame(self, image: CameraImage) -> Frame:
+    def hand_out(self, made: Unnumbered | None) -> Frame | None:
+        """The frame with its index; needs no device."""
+        return None if made is None else self._frames.hand_out(made)
+
+    def _made(self, image: CameraImage) -> Unnumbered:
         settings = self._imaging.of_image(image.ended_ns, image.previous_ended_ns)
-        stage = self._stage.at(image.ended_ns)
-        height, width = image.pixels.shape
-        header = FrameHeader(
-            index=self._next_index + image.lost_before,
-            t_ns=image.ended_ns,
-            t_read_ns=image.read_ns,
-            height_px=height,
-            width_px=width,
-            dtype=self._dtype(),
-            channel=settings.channel,
-            exposure_ms=settings.exposure_ms,
-            interval_ms=settings.interval_ms,
-            light_mw=settings.light_mw,
-            stage=stage,
-            stage_from_pixel=self._affine(stage, settings.roi_px),
-            um_per_px=self.um_per_px,
-        )
-        self._next_index = header.index + 1
-        self.lost += image.lost_before
-        return Frame(header, image.pixels)
-
-    def _affine(self, stage: StagePosition, roi: tuple[int, int, int, int]) -> Affine:
-        """The stage's position is in the middle of the sensor, wherever the region lies on it."""
-        a, b, c, d, e, f = affine_at(stage, self._um_from_px, self.camera.sensor_shape)
-        return a, b, c + a * roi[0] + b * roi[1], d, e, f + d * roi[0] + e * roi[1]
-
-    def _dtype(self) -> PixelType:
-        return "uint8" if self._core.dtype.itemsize == 1 else "uint16"
+        return self._frames.make(image, settings, self._stage.at(image.ended_ns))
 
     def _in_force(self) -> InForce:
         return InForce(
@@ -211,7 +208,7 @@ class Rig:
             change()
             self._core.learn_image_format()
             return
-        self._pending.extend(self._frame(image) for image in self.camera.interrupt())
+        self._pending.extend(self._made(image) for image in self.camera.interrupt())
         try:
             change()
         finally:
@@ -242,12 +239,16 @@ class Rig:
             raise MicroscopeError("there is no trigger output to open: name one as `trigger` in [microscope]")
 
     def busy(self) -> bool:
-        """True while the stage moves; MicroscopeError if it stopped elsewhere than asked."""
+        """True while a move is under way; MicroscopeError if it ended elsewhere than asked."""
         if self._stage.busy():
             return True
         if self._stage.moving:
             self._stage.arrived(self._clock.now_ns())
         return False
+
+    def halt(self) -> None:
+        """Every drive stopped."""
+        self._stage.halt()
 
     def _look_at_stage(self) -> StagePosition:
         return self._stage.read(self._clock.now_ns())
@@ -268,21 +269,21 @@ class Rig:
 
     def make_safe(self) -> None:
         """Every step is taken, even if others fail."""
+        self._pending.clear()
         try_all(
+            "the rig is not safe",
             (
                 ("shut the gate", lambda: self.set_gate(False)),
                 ("close the shutter", self._illumination.off),
                 ("switch the light off", self._illumination.power_off),
                 ("stop the stage", self._stage.halt),
                 ("stop the camera", self.camera.stop),
-            )
+            ),
         )
-        self._pending.clear()
 
     def close(self) -> None:
-        """Safe, and the core as it was found."""
+        """Safe, and the core let go."""
         try:
             self.make_safe()
-            self._core.do("setAutoShutter", self._auto_shutter)
         finally:
             self._release()

@@ -58,6 +58,11 @@ class MicroManagerSettings:
     """A move that ends further than this from where it should is an error."""
     shutter: str = ""
     """Empty: the configuration's shutter, which a channel may change."""
+    shutter_follows_camera: bool = False
+    """True only if a cable from the camera's exposure output switches the shutter or the light itself, so that
+    the sample is lit while an image is exposed and dark between images. False: in `stream` the sample is lit
+    from start to stop, a longer interval does not spare it, and all that time counts in the dose. If you are
+    not sure, stream with an interval of 2 s and look at the sample: does the light blink?"""
     light: str = ""
     """Property that sets the light's power. Empty: SetLight only states the power, for the dose."""
     light_mw_per_unit: Positive = 1.0

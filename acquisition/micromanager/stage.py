@@ -1,12 +1,13 @@
 """XY stage and focus drive through MMCore, and where they were when. For the core's thread only."""
 
 from collections import deque
+from functools import partial
 from itertools import pairwise
 
 from acquisition.commands import MoveStage
 from acquisition.frame import StagePosition
 from acquisition.micromanager.core_calls import CoreCalls
-from acquisition.micromanager.devices import find_device
+from acquisition.micromanager.devices import find_device, try_all
 from acquisition.microscope import MicroscopeError
 
 
@@ -43,21 +44,31 @@ class Stage:
         return position_at(self._past, t_ns)
 
     def move(self, command: MoveStage, now_ns: int) -> None:
-        """Set off; the drivers return before the stage has arrived."""
+        """Set off; the drivers return before the stage has arrived.
+
+        MicroscopeError if a drive is missing, and then none moves, or if one refuses, and then all are stopped.
+        """
+        moves_xy, moves_z = command.x_um is not None or command.y_um is not None, command.z_um is not None
+        if moves_xy and not self._xy:
+            raise MicroscopeError("MoveStage: this configuration has no XY stage, so x_um and y_um cannot be set")
+        if moves_z and not self._z:
+            raise MicroscopeError("MoveStage: this configuration has no focus drive, so z_um cannot be set")
         here = self.read(now_ns)
         self._target = command
-        if command.x_um is not None or command.y_um is not None:
-            self._require(self._xy, "XY stage", "x_um and y_um")
-            x = here.x_um if command.x_um is None else command.x_um
-            y = here.y_um if command.y_um is None else command.y_um
-            self._core.do("setXYPosition", self._xy, float(x), float(y))
-        if command.z_um is not None:
-            self._require(self._z, "focus drive", "z_um")
-            self._core.do("setPosition", self._z, float(command.z_um))
+        try:
+            if moves_xy:
+                x = here.x_um if command.x_um is None else command.x_um
+                y = here.y_um if command.y_um is None else command.y_um
+                self._core.do("setXYPosition", self._xy, float(x), float(y))
+            if command.z_um is not None:
+                self._core.do("setPosition", self._z, float(command.z_um))
+        except MicroscopeError as refusal:
+            self._halt_after(refusal)
+            raise
 
     def busy(self) -> bool:
-        """True while a drive says that it moves."""
-        return any(self._core.flag("deviceBusy", label) for label in (self._xy, self._z) if label)
+        """True while a move is under way and a drive says so."""
+        return self._target is not None and any(map(self._drive_busy, self._drives))
 
     def arrived(self, now_ns: int) -> None:
         """The drives have stopped: MicroscopeError if that is not where they were sent."""
@@ -74,16 +85,31 @@ class Stage:
                 )
 
     def halt(self) -> None:
-        """Stop the drives that move; the move's end is then nobody's concern."""
+        """Stop all drives, whatever they say of themselves; the move's end is then nobody's concern."""
         self._target = None
-        for label in (self._xy, self._z):
-            if label and self._core.flag("deviceBusy", label):
-                self._core.do("stop", label)
+        try_all("the stage may still move", [(f"stop {label}", partial(self._stop, label)) for label in self._drives])
 
-    def _require(self, label: str, kind: str, setting: str) -> None:
-        if not label:
-            self._target = None
-            raise MicroscopeError(f"MoveStage: this configuration has no {kind}, so {setting} cannot be set")
+    @property
+    def _drives(self) -> tuple[str, ...]:
+        return tuple(label for label in (self._xy, self._z) if label)
+
+    def _drive_busy(self, label: str) -> bool:
+        return self._core.flag("deviceBusy", label)
+
+    def _stop(self, label: str) -> None:
+        """Many drives know no stop; one that says it stands need not obey."""
+        try:
+            self._core.do("stop", label)
+        except MicroscopeError:
+            if self._drive_busy(label):
+                raise
+
+    def _halt_after(self, refusal: MicroscopeError) -> None:
+        """One drive refused: no other one may go on alone."""
+        try:
+            self.halt()
+        except MicroscopeError as error:
+            raise MicroscopeError(f"{refusal}; and {error}") from refusal
 
 
 def position_at(past: deque[tuple[int, StagePosition]], t_ns: int) -> StagePosition:

@@ -120,6 +120,11 @@ class InForce:
     channel: str
     roi_px: tuple[int, int, int, int]
 
+    @property
+    def image_mj(self) -> float:
+        """Light energy of one image."""
+        return self.light_mw * self.exposure_ms / 1000
+
 
 class Settings:
     """The settings now, and those of images that were already being exposed when they changed."""
@@ -127,6 +132,11 @@ class Settings:
     def __init__(self, first: InForce) -> None:
         self.now = first
         self._history: deque[InForce] = deque([first])
+
+    @property
+    def most_image_mj(self) -> float:
+        """The most that an image after the last one of `of_image` can have taken."""
+        return max(settings.image_mj for settings in self._history)
 
     def change(self, settings: InForce) -> None:
         """From now on. Older settings are forgotten once an image has gone past them."""
@@ -145,3 +155,19 @@ class Settings:
                 break
             self._history.popleft()
         return self._history[0]
+
+
+class ImageDose:
+    """Light energy of all images, each at the settings that it was taken with."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.mj = 0.0
+
+    def taken(self, n: int, ended_ns: int, previous_ended_ns: int) -> None:
+        """`n` images, of which the last was exposed then; those before it were lost."""
+        self.mj += n * self._settings.of_image(ended_ns, previous_ended_ns).image_mj
+
+    def dropped(self, n: int) -> None:
+        """`n` images that nobody looked at: when they were taken is not known, so each counts as the dearest."""
+        self.mj += n * self._settings.most_image_mj

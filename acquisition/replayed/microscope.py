@@ -155,7 +155,7 @@ class ReplayedMicroscope:
         frame = self._frame(playing, recorded, now_ns if self._is_fast else due_ns)
         playing.schedule.taken(frame.header.t_ns, frame.header.t_read_ns)
         playing.index += 1
-        playing.lit_ms += frame.header.exposure_ms
+        playing.dose_mj += frame.header.light_mw * frame.header.exposure_ms / 1000
         if not self.exhausted():
             playing.reader.want(playing.position)
         return frame
@@ -164,9 +164,9 @@ class ReplayedMicroscope:
         """A file loses none."""
         return 0
 
-    def lit_ms(self) -> float:
-        """What the recorded frames cost when they were taken."""
-        return self._opened().lit_ms
+    def dose_mj(self) -> float:
+        """What the frames played so far cost when they were taken."""
+        return self._opened().dose_mj
 
     def exhausted(self) -> bool:
         """True once the last frame of the last repeat was taken."""
@@ -228,6 +228,9 @@ class ReplayedMicroscope:
     def busy(self) -> bool:
         """A window moves at once."""
         return False
+
+    def halt(self) -> None:
+        """Nothing to stop: a window stands where it was sent."""
 
     def set_gate(self, opened: bool) -> None:
         """Nothing is connected; the state can be read back."""

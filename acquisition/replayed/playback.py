@@ -186,7 +186,8 @@ class OpenMovie:
     """Of the same frame, as recorded."""
     index: int = 0
     """Of the next frame."""
-    lit_ms: float = 0.0
+    dose_mj: float = 0.0
+    """Of the frames played so far."""
     schedule: Schedule = field(default_factory=Schedule)
 
     @property

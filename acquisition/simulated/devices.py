@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
 from acquisition.commands import MoveStage, SetRoi
@@ -25,6 +25,19 @@ class _Shot:
     picture: Future[Picture] | None
 
 
+@dataclass(frozen=True)
+class _Exposure:
+    """Light on the specimen. One exposure ends before the next begins."""
+
+    begins_ns: int
+    ends_ns: int
+    light_mw: float
+
+    def dose_mj(self, now_ns: int) -> float:
+        """The energy by now."""
+        return self.light_mw * max(0, min(now_ns, self.ends_ns) - self.begins_ns) / NS_PER_S
+
+
 class SimulatedCamera:
     """Exposes at its pace into a buffer; frames that find it full are lost, as in any camera that overruns.
 
@@ -42,13 +55,13 @@ class SimulatedCamera:
     ) -> None:
         """`describe` is asked for the header (index, end of exposure) when an exposure begins."""
         self.n_lost = 0
-        self.lit_ms = 0.0
-        """Exposure time of frames that were read, lost or broken off."""
         self.running = False
         self.lit: deque[tuple[int, int]] = deque(maxlen=KEPT_RECORDS)
         self._clock, self._describe, self._render = clock, describe, render
         self._buffer_frames, self._stall_after = buffer_frames, stall_after
         self._shots: deque[_Shot] = deque()
+        self._latest = _Exposure(0, 0, 0.0)
+        self._dose_before_mj = 0.0  # of all exposures before the latest
         self._next_index = self._next_end_ns = self._interval_ns = self._exposure_ns = 0
         self._worker = None if clock.simulated else ThreadPoolExecutor(1, "simulated-microscope")
 
@@ -65,15 +78,21 @@ class SimulatedCamera:
             self._next_end_ns = self._clock.now_ns() + self._exposure_ns
 
     def stop(self) -> None:
-        """Break off the exposure that is under way; frames exposed before can still be read."""
+        """Break off the exposure that is under way, and drop the frames that nobody has read by now."""
         now_ns = self.catch_up()
         self.running = False
-        if self._under_way(now_ns):
-            broken_off = self._shots.pop().header
-            self._next_index = broken_off.index
-            self.lit_ms += max(0.0, broken_off.exposure_ms - (broken_off.t_ns - now_ns) / NS_PER_MS)
+        self._next_index -= len(self._shots)  # theirs go to the frames that are read next
+        while self._shots:
+            if (picture := self._shots.pop().picture) is not None:
+                picture.cancel()
+        self._latest = replace(self._latest, ends_ns=min(self._latest.ends_ns, now_ns))
         if self.lit and self.lit[-1][1] > now_ns:
             self.lit[-1] = (self.lit[-1][0], now_ns)
+
+    def dose_mj(self) -> float:
+        """Of all exposures until now, the part of one that is under way included."""
+        now_ns = self.catch_up()
+        return self._dose_before_mj + self._latest.dose_mj(now_ns)
 
     def catch_up(self) -> int:
         """Begin all exposures whose time has come, under the settings that held until now; returns now.
@@ -112,7 +131,6 @@ class SimulatedCamera:
         if picture is not None and not picture.done():
             return None
         self._shots.popleft()
-        self.lit_ms += header.exposure_ms
         return header, picture.result() if picture is not None else self._render(header)
 
     def close(self) -> None:
@@ -130,13 +148,14 @@ class SimulatedCamera:
 
     def _expose(self) -> None:
         header = self._describe(self._next_index, self._next_end_ns)
+        self._dose_before_mj += self._latest.dose_mj(self._latest.ends_ns)
+        self._latest = _Exposure(header.t_ns - self._exposure_ns, header.t_ns, header.light_mw)
         if header.light_mw > 0:
             self.lit.append((header.t_ns - self._exposure_ns, header.t_ns))
         if len(self._shots) < self._buffer_frames:
             self._shots.append(self._shot(header))
         else:
             self.n_lost += 1
-            self.lit_ms += header.exposure_ms
         self._next_index += 1
         self._next_end_ns += self._interval_ns
 
@@ -182,11 +201,9 @@ class SimulatedStage:
         self._trip = _Trip(start, target, now_ns, arrives_ns, arrives_ns + self._settle_ns * (distance_um > 0))
 
     def halt(self, now_ns: int) -> None:
-        """Stop where it is."""
-        trip = self._trip
-        settled_ns = min(trip.settled_ns, now_ns + self._settle_ns)
-        arrives_ns = min(trip.arrives_ns, now_ns)
-        self._trip = _Trip(trip.start, self.at(now_ns), trip.begins_ns, arrives_ns, settled_ns)
+        """Stop where it is, at once."""
+        here = self.at(now_ns)
+        self._trip = _Trip(here, here, now_ns, now_ns, now_ns)
 
     def busy(self, now_ns: int) -> bool:
         """True while moving or settling."""

@@ -123,7 +123,7 @@ class SimulatedMicroscope:
         self._camera.start()
 
     def stop(self) -> None:
-        """Close the shutter; frames exposed before can still be read, the one under way is given up."""
+        """Close the shutter; frames that nobody has read by now are dropped, the one under way is given up."""
         self._require_open()
         self._camera.stop()
 
@@ -146,9 +146,9 @@ class SimulatedMicroscope:
         """Frames that found the camera's buffer full."""
         return self._camera.n_lost
 
-    def lit_ms(self) -> float:
-        """Exposure time so far."""
-        return self._camera.lit_ms
+    def dose_mj(self) -> float:
+        """Power × time of all exposures so far, the part of the one under way included."""
+        return self._camera.dose_mj()
 
     def exhausted(self) -> bool:
         """Never: cells live on."""
@@ -181,6 +181,12 @@ class SimulatedMicroscope:
         self._require_open()
         return self._stage.busy(self._clock.now_ns())
 
+    def halt(self) -> None:
+        """The stage stands at once and need not settle; the exposure under way shows it where it stands."""
+        self._require_open()
+        self._stage.halt(self._camera.catch_up())
+        self._camera.amend(self._aimed)
+
     def set_gate(self, opened: bool) -> None:
         """Open or shut the trigger output; `pulses` keeps when it was open."""
         self._require_open()
@@ -206,7 +212,7 @@ class SimulatedMicroscope:
         if self._is_open:
             self.set_gate(False)
             self._camera.stop()
-            self._stage.halt(self._clock.now_ns())
+            self.halt()
 
     def close(self) -> None:
         """Make safe and end the rendering thread."""

@@ -1,20 +1,22 @@
 """The acquisition process: owns the rig, its limits and the clock. Frames out; decisions in, checked, answered."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 
+from acquisition.actuation import Level
 from acquisition.clock import NS_PER_MS, NS_PER_S, SystemClock
-from acquisition.commands import Order, Outcome, Resume, SafeState, Stop
+from acquisition.commands import Order, Outcome, Pause, Resume, SafeState, Stop
 from acquisition.commands import Status as OutcomeStatus
+from acquisition.desk import RunEnd
 from acquisition.frame import Frame
-from acquisition.loop import AcquisitionLoop, RunEnd, RunStopped
+from acquisition.loop import AcquisitionLoop, RunStopped
 from acquisition.microscope import Capabilities, Microscope
 from realtime.bus import Address, Client, Door, Telemetry
 from realtime.config import RunConfig
 from realtime.latency import Histogram
 from realtime.processes.open_decisions import OpenDecisions
-from realtime.processes.rig_lock import RigLock
-from realtime.processes.ticket import Ended, Lifeline, Ready, Reporter, Ticket, settle_memory
+from realtime.processes.ticket import Lifeline, Ticket
 from realtime.processes.watch import Watch
 from realtime.ring import Ring, slots_for
 from realtime.wire import (
@@ -35,6 +37,8 @@ from realtime.wire import (
 
 STATUS_EVERY_NS = 100 * NS_PER_MS
 FAREWELL_S = 3.0
+OWN = "watch"
+"""Source of the orders that this process gives itself when another is lost or back."""
 
 
 class AcquisitionProcess:
@@ -53,6 +57,7 @@ class AcquisitionProcess:
         self.loop = AcquisitionLoop(
             microscope, capabilities, config.limits, config.imaging, self.clock,
             publish=self.publish, receive=self.receive, answer=self.answer, duration_s=ticket.duration_s,
+            tell=self.notice,
         )  # fmt: skip
         self._inbox: Client | None = None
         self._decisions = OpenDecisions(ticket.run)
@@ -105,22 +110,29 @@ class AcquisitionProcess:
         self.door.send("inference", message)
         self.door.send(order.source, message)
         self.telemetry.send(message)
+        if order.source == OWN and status == "failed":
+            raise RunStopped(f"{type(order.command).__name__} after a loss failed: {detail}")
 
     # --- what comes in -------------------------------------------------------------------------------------------------
 
     def _order_from(self, role: str, message: AnyMessage) -> Iterator[Order]:
+        """The bus lets nothing through that is not in this list."""
         now_ns = self.clock.now_ns()
         match message:
             case DecisionMade():
                 yield from self._decision(message, now_ns)
             case OperatorCommand():
                 self._record(message)
+                if isinstance(message.command, (Pause, SafeState, Stop)):
+                    self._resume_when_back = False  # a person's word outlasts the watch's own
                 yield Order(id=message.id, command=message.command, source=role, arrived_ns=now_ns, trusted=True)
             case Heartbeat():
                 self._watch.hear(role, message, self.loop.n_frames, now_ns)
             case InferenceStarted():
                 self._watch.arrive("inference", now_ns)
                 yield from self._welcome_back(now_ns)
+            case InferenceEnded():
+                self._watch.leave("inference")
             case RecorderReady():
                 self._watch.arrive("recorder", now_ns)
                 address = Address(message.endpoint, message.server_key)
@@ -131,8 +143,6 @@ class AcquisitionProcess:
                 self.notice(message.level, message.text, message.source)
                 if role in ("recorder", "supervisor") and message.level == "error":
                     raise RunStopped(message.text)
-            case _:
-                pass  # the bus lets nothing else through
 
     def _decision(self, message: DecisionMade, now_ns: int) -> Iterator[Order]:
         order = message.decision.order(now_ns)
@@ -173,7 +183,7 @@ class AcquisitionProcess:
 
     def _own_order(self, command: SafeState | Resume, now_ns: int) -> Order:
         self._n_own_orders += 1
-        return Order(id=f"watch.{self._n_own_orders}", command=command, source="watch", arrived_ns=now_ns, trusted=True)
+        return Order(id=f"watch.{self._n_own_orders}", command=command, source=OWN, arrived_ns=now_ns, trusted=True)
 
     def _no_room(self, frame: Frame) -> None:
         if self._config.ring.when_full == "drop":
@@ -190,7 +200,7 @@ class AcquisitionProcess:
         if self._inbox is not None:
             self._inbox.send(message)
 
-    def notice(self, level: str, text: str, source: str = "acquisition") -> None:
+    def notice(self, level: Level, text: str, source: str = "acquisition") -> None:
         """To the journal and to whoever watches."""
         message = Notice(run=self._run, t_ns=self.clock.now_ns(), source=source, level=level, text=text[:4000])
         self._record(message)
@@ -232,69 +242,39 @@ class AcquisitionProcess:
 
     def wait_for_the_others(self) -> None:
         """Return once the recorder listens and inference is warm; RunStopped if they take too long."""
-        until_ns = self.clock.now_ns() + round(self._config.inference.start_s * NS_PER_S)
+        start_s = self._config.inference.start_s
+        until_ns = self.clock.now_ns() + round(start_s * NS_PER_S)
         while self._inbox is None or "inference" not in self._watch:
-            for role, message in self.door.receive(0.1):
-                for order in self._order_from(role, message):
-                    self.answer(order, "refused", "the run has not begun", order.arrived_ns)
-                    if isinstance(order.command, Stop):
-                        raise RunStopped(f"stopped by {order.source} before it began")
-            self._note_refusals()
-            if self._lifeline.cut:
-                raise RunStopped("the supervisor is gone")
+            had_recorder = self._inbox is not None
+            for order in self.receive(0.1):
+                self.answer(order, "refused", "the run has not begun", order.arrived_ns)
+                if isinstance(order.command, Stop):
+                    raise RunStopped(f"stopped by {order.source} before it began")
+            if self._inbox is not None and not had_recorder:
+                until_ns = self.clock.now_ns() + round(start_s * NS_PER_S)  # inference starts only now
             if self.clock.now_ns() > until_ns:
                 missing = "the recorder" if self._inbox is None else "inference"
-                raise RunStopped(
-                    f"{missing} was not ready within {self._config.inference.start_s:g} s (inference.start_s)"
-                )
+                raise RunStopped(f"{missing} was not ready within {start_s:g} s (inference.start_s)")
         self._watch.hear_all(self.clock.now_ns())
 
     def say_farewell(self, end: RunEnd) -> None:
-        """Tell inference that the run is over, answer what it still says, then close the recorder's book."""
+        """Tell inference that the run is over, answer what is still said, then close the recorder's book."""
         ended = RunEnded(run=self._run, reason=end.reason[:4000], ok=end.ok, figures=self.figures())
-        self.door.send("inference", ended)
         until_ns = self.clock.now_ns() + round(FAREWELL_S * NS_PER_S)
-        while "inference" in self._watch and self.clock.now_ns() < until_ns:
-            for _, message in self.door.receive(0.05):
-                if isinstance(message, DecisionMade):
-                    for order in self._decision(message, self.clock.now_ns()):
+        while self._is_awaited() and self.clock.now_ns() < until_ns:
+            self.door.send("inference", ended)
+            with contextlib.suppress(RunStopped):  # what would have ended the run comes too late
+                for role, message in self.door.receive(0.05):
+                    for order in self._order_from(role, message):
                         self.answer(order, "refused", "the run has ended", order.arrived_ns)
-                elif isinstance(message, Notice):
-                    self.notice(message.level, message.text, message.source)
-                elif isinstance(message, InferenceEnded):
-                    self._watch.leave("inference")
         self._record(ended)
         self.telemetry.send(ended)
+
+    def _is_awaited(self) -> bool:
+        """Inference has not said its last word, or the recorder, without whom nothing is kept, not its first."""
+        return "inference" in self._watch or (self._inbox is None and not self._lifeline.cut)
 
     def close(self) -> None:
         for part in (self._inbox, self.door, self.telemetry, self.ring):
             if part is not None:
                 part.close()
-
-
-def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
-    """Open the rig, image until the end, leave the rig safe."""
-    config = ticket.read_config()
-    microscope: Microscope = config.microscope.build()
-    with RigLock(microscope.rig_id, ticket.run):
-        try:
-            capabilities = microscope.open(SystemClock(), config.imaging)
-            process = AcquisitionProcess(ticket, config, microscope, capabilities, lifeline)
-            try:
-                reporter.say(Ready(door=process.door.address, telemetry=process.telemetry.address))
-                end = _image(process)
-                process.say_farewell(end)
-            finally:
-                process.close()
-        finally:
-            microscope.close()
-    return Ended(ok=end.ok, reason=end.reason, rig_safe=end.rig_safe)
-
-
-def _image(process: AcquisitionProcess) -> RunEnd:
-    try:
-        process.wait_for_the_others()
-    except RunStopped as error:
-        return RunEnd(False, str(error))
-    settle_memory()
-    return process.loop.run()

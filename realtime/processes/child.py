@@ -1,5 +1,6 @@
 """One process of a run, from the supervisor's side: how it is started, what it reports, how it is ended."""
 
+import contextlib
 import os
 import queue
 import signal
@@ -60,8 +61,9 @@ class Child:
             )  # fmt: skip
         child = cls(ticket.role, process, reports, now_ns)
         assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(ticket) + b"\n")
-        process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it is gone already; `_listen` tells of that as of any other end
+            process.stdin.write(msgspec.json.encode(ticket) + b"\n")
+            process.stdin.flush()
         threading.Thread(target=child._listen, name=f"listen-{ticket.role}", daemon=True).start()
         return child
 
@@ -69,7 +71,8 @@ class Child:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for line in lines:
-                self.reports.put((self.role, msgspec.json.decode(line, type=Report)))
+                with contextlib.suppress(msgspec.MsgspecError):  # printed before the line was ours, or cut by a kill
+                    self.reports.put((self.role, msgspec.json.decode(line, type=Report)))
         self.process.wait()
         self.reports.put((self.role, None))
 
@@ -83,7 +86,8 @@ class Child:
     def let_go(self) -> None:
         """End its lifeline: an orderly end."""
         if self.process.stdin is not None and not self.process.stdin.closed:
-            self.process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # a ticket that was never read
+                self.process.stdin.close()
 
     def end(self) -> None:
         """Ask (its lifeline is cut), wait, terminate, wait, kill."""

@@ -15,7 +15,7 @@ from realtime.wire import AnyMessage, FrameReady, InferenceEnded, InferenceStart
 IDLE_S = 0.05
 BUSY_S = 0.002
 LAST_WORDS_S = 2.0
-ALONE_S = 5.0
+ALONE_S = 4.0
 QUIET_S = 0.2
 
 

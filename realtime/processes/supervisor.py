@@ -70,7 +70,9 @@ class Supervisor:
         self._door: Client | None = None
         self._telemetry: Client | None = None
         self._restarts = 0
-        self._why_stop = ""
+        self._why_stop = self._why_killed = ""
+        self._rig_made_safe = False
+        self._heard_ns = 0
         self._told_to_stop = False
 
     def __enter__(self) -> "Supervisor":
@@ -82,6 +84,8 @@ class Supervisor:
             child.let_go()
         for child in self.children.values():
             child.end()
+        if "acquisition" in self.children and not self._is_rig_safe():
+            self._make_rig_safe()
         for client in (self._door, self._telemetry):
             if client is not None:
                 client.close()
@@ -95,6 +99,7 @@ class Supervisor:
         assert ready.door is not None
         assert ready.telemetry is not None
         self.addresses |= {"door": ready.door, "telemetry": ready.telemetry}
+        self._heard_ns = self._clock.now_ns()
         self._door = Client("door", ready.door, self.run, self.keys["supervisor"])
         self._telemetry = Client("telemetry", ready.telemetry, self.run, self.keys["supervisor"])
         inbox = self._start_and_wait("recorder").inbox
@@ -139,7 +144,7 @@ class Supervisor:
         while not self.children["acquisition"].gone:
             self.step()
         acquisition = self.children["acquisition"]
-        if acquisition.ended is None or not acquisition.ended.rig_safe:
+        if acquisition.ended is None or not self._is_rig_safe():
             return self._leave_rig_safe(acquisition)
         self.children["inference"].let_go()
         recorder = self._wait_for("recorder")
@@ -158,7 +163,9 @@ class Supervisor:
         for message in self._telemetry.receive(0):
             self.watch(message)
             if isinstance(message, Status):
+                self._heard_ns = self._clock.now_ns()
                 self._judge_inference(message)
+        self._judge_acquisition()
 
     def stop(self, why: str) -> None:
         """Ask for an orderly end. Only a note, for a signal may call this in the middle of anything; `step` acts on it."""
@@ -223,11 +230,23 @@ class Supervisor:
         if hopeless:
             child.process.kill()
 
+    def _judge_acquisition(self) -> None:
+        """Alive, but hung in a driver: nobody drives the rig, and only a fresh process can."""
+        silent_s = (self._clock.now_ns() - self._heard_ns) / NS_PER_S
+        acquisition = self.children["acquisition"]
+        if silent_s > self.config.rig.silent_s and not acquisition.gone and acquisition.ended is None:
+            self._why_killed = f"it gave no sign of life for {silent_s:.0f} s (rig.silent_s)"
+            acquisition.process.kill()
+
+    def _is_rig_safe(self) -> bool:
+        ended = self.children["acquisition"].ended
+        return self._rig_made_safe or (ended is not None and ended.rig_safe)
+
     # --- ending --------------------------------------------------------------------------------------------------------
 
     def _leave_rig_safe(self, acquisition: Child) -> Result:
         """Nobody drives the rig: a fresh process makes it safe, and the recorder is told that no more will come."""
-        died = f"the acquisition process died ({acquisition.why_gone()})"
+        died = f"the acquisition process died ({self._why_killed or acquisition.why_gone()})"
         reason = died if acquisition.ended is None else acquisition.ended.reason
         reason += f"; {self._make_rig_safe()}"
         self.children["inference"].let_go()
@@ -240,6 +259,7 @@ class Supervisor:
         return Result(False, reason, self.folder)
 
     def _make_rig_safe(self) -> str:
+        self._rig_made_safe = True  # or tried: once is enough
         child = self._start("safe")
         try:
             child.process.wait(SAFE_S)
@@ -257,6 +277,7 @@ class Supervisor:
         while not child.gone:
             try:
                 self._note(*self._reports.get(timeout=TICK_S))
+                until_ns = self._clock.now_ns() + round(ASK_S * NS_PER_S)  # it still says something
             except queue.Empty:
                 if self._clock.now_ns() > until_ns:
                     child.end()

@@ -55,8 +55,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
 
     ok: bool
     reason: str
-    rig_safe: bool = True
-    """False: it drove the rig and could not make it safe."""
+    rig_safe: bool = False
+    """True only if it never touched the rig, or made it safe and was told so by the devices."""
 
 
 Report = Ready | Ended
@@ -75,16 +75,19 @@ class Reporter:
 
 
 class Lifeline:
-    """True in `cut` once the supervisor is gone."""
+    """True in `cut` once the supervisor is gone. A process that has not gone by itself some time later is ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = 20.0) -> None:
         self.cut = False
+        self._patience_s = patience_s
         threading.Thread(target=self._wait, name="lifeline", daemon=True).start()
 
     def _wait(self) -> None:
         while os.read(0, 1):
             pass
         self.cut = True
+        threading.Event().wait(self._patience_s)
+        os._exit(1)  # stuck in a driver or in a user's code: it must not keep the rig's lock or a core for ever
 
 
 class Pulse:

@@ -17,6 +17,8 @@ import yaozarrs
 
 from acquisition.clock import NS_PER_MS, NS_PER_S, SystemClock
 from acquisition.commands import Command, Outcome
+from acquisition.replayed.movies import open_session
+from acquisition.replayed.recorded import MovieError
 from realtime.config import load_config
 from realtime.processes.supervisor import Result, Supervisor
 from realtime.ring import RING_FOLDER
@@ -284,8 +286,11 @@ class CommandLine:
 
 
 def frames_on_disk(folder: Path) -> int:
-    """Of a run that goes on, as its files show."""
-    return len(list((folder / "images.ome.zarr" / "0" / "c").glob("*")))
+    """Of a run that goes on, as a reader sees it."""
+    try:
+        return len(open_session(folder))
+    except MovieError:  # not one yet
+        return 0
 
 
 def wait_until_gone(processes: Iterable[psutil.Process], timeout_s: float) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from acquisition.commands import SetChannel
-from realtime.wire import RunEnded
 from tests.system.runs import (
     CLOCK,
     CommandLine,
@@ -11,12 +10,11 @@ from tests.system.runs import (
     Run,
     demo_camera_config,
     ms_between,
-    of_kind,
     simulated_config,
 )
 
 STALL_S = 0.5
-SLACK_MS = 300.0
+SLACK_MS = 500.0
 """The loop's own pace, making the rig safe, and a busy machine."""
 
 
@@ -59,11 +57,11 @@ def test_a_real_camera_hangs_in_its_driver(tmp_path: Path) -> None:
         run.take_frames(10)
         switch = run.order(SetChannel("Hang"))
         run.step_until(lambda: switch in run.outcomes(), "the channel is switched")
-        run.step_until(lambda: bool(of_kind(RunEnded, run.told)), "it is reported")
+        run.step_until(lambda: "no frame for" in run.notices(), "it is reported")
         reported_ms = ms_between(run.outcomes()[switch].t_ns, CLOCK.now_ns())
         result = run.to_the_end()
-    try_ms = 1005.0  # call_timeout_s and an exposure: so long it tries to make the rig safe itself
-    assert reported_ms < 40.0 + STALL_S * 1000 + try_ms + SLACK_MS
+    print(f"reported after {reported_ms:.0f} ms")
+    assert reported_ms < 40.0 + 5.0 + STALL_S * 1000 + SLACK_MS
     assert not result.ok
     assert "no frame for" in result.reason
     assert "the rig could not be made safe" in result.reason

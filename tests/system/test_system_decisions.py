@@ -46,6 +46,7 @@ class Rig:
     """The process's object, its loop turned by hand, and the other side of its door."""
 
     process: AcquisitionProcess
+    microscope: Microscope
     clients: dict[str, Client]
 
     def say(self, made: DecisionMade, role: str = "inference") -> None:
@@ -93,7 +94,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
             stack.callback(client.close, linger_ms=0)
         process.ring.release(2**63)  # nobody records here
         process.loop.start()
-        yield Rig(process, clients)
+        yield Rig(process, microscope, clients)
 
 
 def made(command: Command, name: str = "7.test.0", *, run: str = RUN, **changes: Any) -> DecisionMade:
@@ -135,12 +136,12 @@ def test_what_the_devices_cannot_do_has_failed(rig: Rig) -> None:
 
 
 def test_a_stale_decision_is_late(rig: Rig) -> None:
-    before = rig.process.loop._device.exposure_ms
+    before = rig.microscope.state()
     rig.say(made(SetExposure(7.0), deadline_ns=CLOCK.now_ns() - 3 * NS_PER_MS))
     (outcome,) = rig.outcomes(1)
     assert outcome.status == "late"
     assert "ms after its deadline" in outcome.detail
-    assert rig.process._microscope.state().exposure_ms == before
+    assert rig.microscope.state().exposure_ms == before.exposure_ms
 
 
 def test_a_decision_of_another_run_is_refused(rig: Rig) -> None:

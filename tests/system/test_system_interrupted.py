@@ -1,13 +1,14 @@
 """Ctrl-C, SIGTERM and the loss of the supervisor: the run ends by itself, safe and written."""
 
+import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 
-from realtime.ring import RING_FOLDER
 from tests.system.runs import (
     CommandLine,
     Recorded,
@@ -42,35 +43,26 @@ def test_a_run_is_ended_in_order(tmp_path: Path, number: signal.Signals) -> None
     assert last.is_safe
 
 
-def rig_is_open(folder: Path) -> bool:
-    return (folder / "diary.jsonl").exists()
+MOMENTS: dict[str, Callable[[Path], bool]] = {
+    "the rig's process starts": lambda folder: (folder / "session" / "logs" / "acquisition.log").exists(),
+    "the rig is open": lambda folder: (folder / "diary.jsonl").exists(),
+    "the recorder starts": lambda folder: (folder / "session" / "logs" / "recorder.log").exists(),
+    "inference starts": lambda folder: (folder / "session" / "logs" / "inference.log").exists(),
+}
 
 
-def acquisition_has_started(folder: Path) -> bool:
-    return (folder / "session" / "logs" / "acquisition.log").exists()
-
-
-def recorder_has_started(folder: Path) -> bool:
-    return (folder / "session" / "logs" / "recorder.log").exists()
-
-
-def inference_has_started(folder: Path) -> bool:
-    return (folder / "session" / "logs" / "inference.log").exists()
-
-
-@pytest.mark.parametrize("moment", [acquisition_has_started, rig_is_open, recorder_has_started, inference_has_started])
-def test_a_run_is_ended_before_it_has_begun(tmp_path: Path, moment: object) -> None:
-    assert callable(moment)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_is_ended_before_it_has_begun(tmp_path: Path, moment: str) -> None:
     with CommandLine("run", simulated_config(tmp_path), "--out", tmp_path / "session") as command:
-        command.wait_until(lambda: moment(tmp_path), moment.__name__)
+        command.wait_until(lambda: MOMENTS[moment](tmp_path), moment)
         family = command.family()
         command.interrupt()
         status, out, err = command.end(10.0)
         wait_until_gone(family, 1.0)
-    assert status in (0, 1), err
-    assert ("stopped" in err) == (status == 1)
-    assert "Traceback" not in out + err
-    if rig_is_open(tmp_path):
+    assert status == 1
+    assert re.fullmatch("error: stopped .*before .* began.*\n", err)
+    assert "Traceback" not in out
+    if (tmp_path / "diary.jsonl").exists():
         (*_, last) = read_diary(tmp_path / "diary.jsonl")
         assert last.is_safe
 
@@ -108,11 +100,8 @@ def test_supervisor_and_acquisition_are_killed_together(tmp_path: Path) -> None:
     assert recorded.indices == list(range(len(recorded.indices)))
     assert recorded.n_with_pixels() == len(recorded.indices)
     run = recorded.reader.run
-    assert list(RING_FOLDER.glob(f"*{run}*")), "nobody could have removed the ring"
     with CommandLine("doctor") as command:
-        status, out, _ = command.end()
-    assert status == 0
-    assert f"removed reflexscope-{run}" in out
-    assert_nothing_of(run)
+        assert command.end()[0] == 0
+    assert_nothing_of(run)  # the doctor, or another run on this machine that began meanwhile, has removed it
     with CommandLine("safe", tmp_path / "rig.toml") as command:
         assert command.end()[0] == 0

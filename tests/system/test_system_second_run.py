@@ -20,7 +20,10 @@ def test_on_the_same_rig(tmp_path: Path) -> None:
         run.take_frames(3)
         assert run.finish().ok
     assert status == 2
-    assert f"error: the acquisition process could not start: rig micromanager:{tmp_path / 'demo.cfg'} is in use" in one_line(err)
+    assert (
+        f"error: the acquisition process could not start: rig micromanager:{tmp_path / 'demo.cfg'} is in use"
+        in one_line(err)
+    )
     assert f"by run {run.supervisor.run} (process " in err
     assert "end that run first" in err
     assert "Traceback" not in out
@@ -51,7 +54,9 @@ def test_in_the_same_folder(tmp_path: Path) -> None:
             with CommandLine("run", other, "--out", run.folder, *words) as command:
                 status, _, err = command.end()
             assert status == 2
-            assert f"{run.folder} holds a session or other files already; give another folder with --out" in one_line(err)
+            assert f"{run.folder} holds a session or other files already; give another folder with --out" in one_line(
+                err
+            )
         run.take_frames(3)
         assert run.finish().ok
     Recorded(run.folder).assert_whole()

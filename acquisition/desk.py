@@ -1,0 +1,222 @@
+"""The order desk: judges every order, carries it out, and sees to its one outcome. Knows the rig's state, not its frames."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from acquisition.actuation import Answer, Burst, Gate, Move, Tell
+from acquisition.clock import NS_PER_MS, Clock
+from acquisition.commands import (
+    AcquireBurst,
+    Command,
+    MoveStage,
+    Order,
+    Pause,
+    PulseSorter,
+    Resume,
+    SafeState,
+    SetChannel,
+    SetInterval,
+    Stop,
+)
+from acquisition.frame import Frame
+from acquisition.limits import Limits, Refusal, RigState, check, outside_limits
+from acquisition.microscope import Capabilities, DeviceState, Microscope, MicroscopeError, RigGone
+
+LoopState = Literal["running", "paused", "safe", "ended"]
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """Why a run ended."""
+
+    ok: bool
+    reason: str
+    rig_safe: bool = True
+    """False if the rig could not be made safe: someone has to look after it."""
+
+
+class OrderDesk:
+    """Serves orders one by one; `drive` advances those that take time."""
+
+    def __init__(
+        self,
+        microscope: Microscope,
+        capabilities: Capabilities,
+        limits: Limits,
+        clock: Clock,
+        answer: Answer,
+        tell: Tell,
+    ) -> None:
+        self.state: LoopState = "paused"
+        self.end: RunEnd | None = None
+        self.dose_mj = 0.0
+        self.device = microscope.state()
+        self.changed_ns = self.resumed_ns = clock.now_ns()
+        self.move = Move(microscope, limits, clock, answer)
+        self.gate = Gate(microscope, limits, clock, answer, tell)
+        self.burst = Burst(answer)
+        self._microscope, self._capabilities, self._limits, self._clock = microscope, capabilities, limits, clock
+        self._answer, self._tell = answer, tell
+        self._reasons: deque[tuple[int, str]] = deque([(-1, "start")])
+
+    def serve(self, order: Order) -> None:
+        """One order, one outcome: now, or when what it asks for has been done."""
+        now_ns = self._clock.now_ns()
+        makes_safer = isinstance(order.command, (Pause, SafeState, Stop))  # never too late for that
+        if order.deadline_ns is not None and now_ns > order.deadline_ns and not makes_safer:
+            late_ms = (now_ns - order.deadline_ns) / NS_PER_MS
+            self._answer(order, "late", f"{late_ms:.1f} ms after its deadline", now_ns)
+        elif refusal := self._reason_against(order, now_ns):
+            self._answer(order, "refused", refusal, now_ns)
+        else:
+            try:
+                self._carry_out(order, now_ns)
+            except MicroscopeError as error:
+                self._answer(order, "failed", str(error), now_ns)
+                if isinstance(error, RigGone):
+                    raise
+                self.device = self._microscope.state()
+
+    def _reason_against(self, order: Order, now_ns: int) -> str | None:
+        """Why this order may not be carried out now, or None."""
+        command, name = order.command, type(order.command).__name__
+        if isinstance(command, SafeState):
+            return None
+        if self.end is not None:
+            return f"the run is ending: {self.end.reason}"
+        if isinstance(command, (Pause, Stop)):
+            return None
+        if not order.trusted and isinstance(command, Resume):
+            return "only a person or the supervisor may resume"
+        if not order.trusted and self.state != "running":
+            return f"the rig is {self.state}"
+        if not isinstance(command, Resume) and name not in self._capabilities.commands:
+            return f"{self._capabilities.name} cannot {name}; it can {', '.join(sorted(self._capabilities.commands))}"
+        if isinstance(command, MoveStage) and self.move.under_way:
+            return "the stage is still moving"
+        if not isinstance(command, (MoveStage, PulseSorter, Resume)) and self.burst.under_way:
+            return "a burst is under way"
+        if isinstance(command, MoveStage):
+            self.device = self._microscope.state()  # someone may have turned a knob since
+        verdict = check(command, self._rig_state(now_ns), self._limits)
+        return verdict.detail if isinstance(verdict, Refusal) else None
+
+    def _rig_state(self, now_ns: int) -> RigState:
+        device = self.device
+        return RigState(
+            t_ns=now_ns, stage=device.stage, exposure_ms=device.exposure_ms, interval_ms=device.interval_ms,
+            light_mw=device.light_mw, dose_mj=self.dose_mj, moves_ns=self.move.recent_ns(now_ns),
+            pulses_ns=self.gate.recent_ns(now_ns),
+        )  # fmt: skip
+
+    def _carry_out(self, order: Order, checked_ns: int) -> None:
+        match order.command:
+            case MoveStage():
+                self.move.begin(order, checked_ns)
+            case PulseSorter():
+                self.gate.schedule(order, checked_ns)
+            case AcquireBurst(interval_ms=interval_ms):
+                base_interval_ms = self.device.interval_ms
+                self.change(SetInterval(interval_ms), order.id)
+                self.burst.begin(order, checked_ns, self._clock.now_ns(), base_interval_ms)
+            case Pause() | SafeState():
+                self.be_still("paused" if isinstance(order.command, Pause) else "safe")
+                self._answer(order, "done", self.state, checked_ns)
+            case Resume():
+                self.resume()
+                self._answer(order, "done", self.state, checked_ns)
+            case Stop():
+                self.end = RunEnd(True, f"stopped by {order.source}")
+                self._answer(order, "done", "the run ends", checked_ns)
+            case command:
+                self.change(command, order.id)
+                self._answer(order, "done", _words(self.device), checked_ns)
+
+    def change(self, command: Command, reason: str) -> None:
+        """Change how frames are taken; frames whose exposure begins from now on name this order as the reason.
+
+        What the devices then say must be within the limits, too: a channel may bring an exposure of its own.
+        """
+        before = self.device
+        self._microscope.apply(command)
+        self.device = self._microscope.state()
+        self.changed_ns = self._clock.now_ns()
+        self._reasons.append((self.changed_ns, reason))
+        if not (outside := self._outside_limits()):
+            return
+        if isinstance(command, SetChannel) and before.channel:
+            self._microscope.apply(SetChannel(before.channel))
+            self.device = self._microscope.state()
+        if self._outside_limits():
+            self.be_still("safe")
+        raise MicroscopeError(f"{command} led outside [limits]: {outside}; it was taken back, the rig is {self.state}")
+
+    def _outside_limits(self) -> str | None:
+        d = self.device
+        return outside_limits(d.exposure_ms, d.interval_ms, d.light_mw, self._limits)
+
+    def resume(self) -> None:
+        """Image, for the first time or again."""
+        try:
+            self._microscope.start()
+        except MicroscopeError:
+            self.be_still("safe")  # half a start may have left the light on
+            raise
+        self.device = self._microscope.state()
+        self.resumed_ns = self._clock.now_ns()
+        self.state = "running"
+
+    def be_still(self, state: Literal["paused", "safe"]) -> None:
+        """Gate shut, shutter closed, camera stopped; `safe` also stops the stage. If that fails, the run ends."""
+        self.state = state
+        self.gate.give_up(state)
+        try:
+            if state == "paused":
+                self._microscope.set_gate(False)
+                self._microscope.stop()
+            else:
+                self.move.give_up(state)
+                self._microscope.make_safe()
+            if self.burst.under_way:
+                self._microscope.apply(SetInterval(self.burst.base_interval_ms))
+        except MicroscopeError as error:
+            self.end = RunEnd(False, f"the rig could not be {state}: {error}")
+            self._tell("error", self.end.reason)
+            raise
+        finally:
+            self.burst.give_up(state)
+        self.device = self._microscope.state()
+
+    def drive(self) -> None:
+        """Advance what is under way."""
+        if self.move.drive():
+            self.device = self._microscope.state()
+        self.gate.drive()
+
+    def see(self, frame: Frame) -> Frame:
+        """The frame with the order that last changed the imaging before its exposure began; bursts count it."""
+        began_ns = frame.header.t_ns - round(frame.header.exposure_ms * NS_PER_MS)
+        while len(self._reasons) > 1 and self._reasons[1][0] < began_ns:
+            self._reasons.popleft()
+        if self.burst.count(began_ns):
+            self._end_burst()
+        return frame.because(self._reasons[0][1])
+
+    def give_up(self, why: str) -> None:
+        """No order without an outcome."""
+        for under_way in (self.move, self.gate, self.burst):
+            under_way.give_up(why)
+
+    def _end_burst(self) -> None:
+        try:
+            self.change(SetInterval(self.burst.base_interval_ms), self._reasons[-1][1])
+        except MicroscopeError as error:
+            self.burst.end("failed", f"; the interval before could not be restored: {error}")
+            raise
+        self.burst.end("done", "")
+
+
+def _words(device: DeviceState) -> str:
+    times = f"interval {device.interval_ms:g} ms, exposure {device.exposure_ms:g} ms"
+    return f"{times}, light {device.light_mw:g} mW, channel {device.channel or '-'}"

@@ -1,0 +1,49 @@
+"""The acquisition role from beginning to end: lock and open the rig, image, say farewell, close."""
+
+import contextlib
+import traceback
+
+from acquisition.clock import SystemClock
+from acquisition.desk import RunEnd
+from acquisition.loop import RunStopped
+from acquisition.microscope import Microscope, MicroscopeError
+from realtime.processes.acquisition import AcquisitionProcess
+from realtime.processes.rig_lock import RigLock
+from realtime.processes.ticket import Ended, Lifeline, Ready, Reporter, Ticket, settle_memory
+
+
+def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
+    """Open the rig, image until the end, leave the rig safe."""
+    config = ticket.read_config()
+    microscope: Microscope = config.microscope.build()
+    with RigLock(microscope.rig_id, ticket.run):
+        try:
+            capabilities = microscope.open(SystemClock(), config.imaging)
+        except MicroscopeError as error:  # the light stays off while a rig is opened
+            return _closed(microscope, RunEnd(False, str(error)))
+        with contextlib.closing(AcquisitionProcess(ticket, config, microscope, capabilities, lifeline)) as process:
+            reporter.say(Ready(door=process.door.address, telemetry=process.telemetry.address))
+            end = _image(process)
+            process.say_farewell(end)
+        return _closed(microscope, end)
+
+
+def _image(process: AcquisitionProcess) -> RunEnd:
+    try:
+        process.wait_for_the_others()
+        settle_memory()
+        return process.loop.run()
+    except RunStopped as error:
+        return RunEnd(False, str(error))
+    except Exception as error:  # a bug, ours or a driver's: the loop has made the rig safe; the others must hear of it
+        traceback.print_exc()
+        return RunEnd(False, f"{type(error).__name__}: {error} (see logs/acquisition.log)", rig_safe=False)
+
+
+def _closed(microscope: Microscope, end: RunEnd) -> Ended:
+    """Closing makes safe once more; only if that works, too, the rig counts as safe."""
+    try:
+        microscope.close()
+    except MicroscopeError as error:
+        return Ended(ok=False, reason=f"{end.reason}; and the rig could not be closed: {error}", rig_safe=False)
+    return Ended(ok=end.ok, reason=end.reason, rig_safe=end.rig_safe)
