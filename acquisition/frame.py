@@ -1,5 +1,6 @@
 """A frame: pixels, and everything that was true of the rig when their exposure ended."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,10 @@ class StagePosition(msgspec.Struct, frozen=True):
     x_um: float = 0.0
     y_um: float = 0.0
     z_um: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.x_um + self.y_um + self.z_um):
+            _refuse_what_is_no_number(self)
 
 
 class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +46,13 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
     um_per_px: float
     reason: str = "start"
     """Why this frame was taken as it was: `start`, or the id of the decision that last changed the imaging."""
+
+    def __post_init__(self) -> None:
+        # One sum instead of a look at each number: this runs for every frame, in every process that reads it.
+        if not math.isfinite(
+            self.exposure_ms + self.interval_ms + self.light_mw + self.um_per_px + sum(self.stage_from_pixel)
+        ):
+            _refuse_what_is_no_number(self)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,6 +85,15 @@ class Frame:
     def because(self, reason: str) -> "Frame":
         """The same frame, saying why it was taken as it was."""
         return Frame(msgspec.structs.replace(self.header, reason=reason), self.pixels)
+
+
+def _refuse_what_is_no_number(struct: StagePosition | FrameHeader) -> None:
+    """What is not finite cannot be journalled, and nobody can steer by it."""
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{type(struct).__name__}.{name} must be finite, not {value}")
 
 
 def affine_at(stage: StagePosition, um_from_px: tuple[float, float, float, float], shape: tuple[int, int]) -> Affine:

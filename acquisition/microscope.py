@@ -104,9 +104,11 @@ class Microscope(Protocol):
         """Frames the camera lost before anyone could read them, since open()."""
 
     def dose_mj(self) -> float:
-        """Light energy put on the field since open(), up to now: power × exposure of every image, thrown away and
-        lost ones included, each at the settings it was taken with; where `lit_share` is set, all light. Quick: no
-        device is asked, so that it can be read every turn."""
+        """Light energy put on the field since open(), up to now.
+
+        Power × exposure of every image at the settings it was taken with, thrown away and lost ones included; where the
+        light is on for longer than that, power × all of its time. No device is asked: it can be read every turn.
+        """
 
     def exhausted(self) -> bool:
         """True once no further frame can come, for example at the end of a recorded movie."""

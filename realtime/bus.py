@@ -125,8 +125,10 @@ class _Server:
         return role, message
 
     def count_strangers(self) -> None:
-        """Add failed handshakes (no key, wrong key, no ZeroMQ at all) to the refusals."""
-        while self._monitor.poll(0):
+        """Add failed handshakes (no key, wrong key, no ZeroMQ at all) to the refusals; of a flood, some at a time."""
+        for _ in range(AT_A_TIME):
+            if not self._monitor.poll(0):
+                return
             event = zmq.utils.monitor.recv_monitor_message(self._monitor)
             if refused := self._handshakes.refused(str(zmq.Event(event["event"]).name), event["value"]):
                 self.refusals.add("handshake", refused)

@@ -218,6 +218,7 @@ def _disk_finding(config: RunConfig, frames: list[Frame], clock: SystemClock) ->
             for i in range(n_frames):
                 frame = frames[i % len(frames)]
                 header = msgspec.structs.replace(frame.header, index=i)
+                writer.check_space()
                 writer.add_frame(FrameReady(run="rehearsal", header=header, slot=0, seq=i), frame.pixels)
         seconds = (clock.now_ns() - started_ns) / NS_PER_S
     measured, demanded = n_frames * n_bytes / 1e6 / seconds, n_bytes / 1000 / config.imaging.interval_ms

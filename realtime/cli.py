@@ -104,13 +104,10 @@ def replay(
         console.print(f"{result.n_decisions} decisions on {result.n_frames} frames; nothing acted", highlight=False)
         return
     result = decide_again(session)
-    if result.first_difference:
-        errors.print(f"first difference at {result.first_difference}", highlight=False, markup=False, soft_wrap=True)
+    bad = bool(result.first_difference) or not result.n_frames
+    (errors if bad else console).print(result.verdict(), highlight=False, markup=False, soft_wrap=True)
+    if bad:
         raise typer.Exit(FAILED)
-    if not result.n_frames:
-        errors.print("nothing to compare: no frame of this session was analysed", highlight=False)
-        raise typer.Exit(FAILED)
-    console.print(f"identical: {result.n_decisions} decisions on {result.n_frames} frames", highlight=False)
 
 
 @app.command()

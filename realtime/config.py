@@ -100,6 +100,8 @@ DEFAULT_USE = {"segmenter": {"use": "threshold"}, "tracker": {"use": "linear_ass
 KEYS = (*SECTIONS, *PLUGINS, "policy")
 MAY_BE_INFINITE = ("limits", "classifier", "policy")
 POLICY_NAME = re.compile(r"[\w-]{1,40}")
+RESERVED = ("operator", "supervisor", "recorder", "inference", "acquisition", "watch")
+"""Who else gives orders or speaks in a run's journal; a policy must not be mistaken for one of them."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -170,6 +172,10 @@ def _policies(tables: Any, folder: Path) -> dict[str, Plugin]:
         plugin = load_plugin("policy", table, f"policy.{name}", folder, not_settings=("name",))
         if not isinstance(name, str) or not POLICY_NAME.fullmatch(name):
             raise ConfigError(f"policy[{i}].name must be one word of letters, digits, _ and -, not {shown(name)}")
+        if name in RESERVED:
+            raise ConfigError(
+                f'policy[{i}].name must not be "{name}", for so a part of the run itself is called; give it another name'
+            )
         if name in policies:
             raise ConfigError(f'policy[{i}]: "{name}" is another policy already; give this one a name = "…" of its own')
         policies[name] = plugin

@@ -96,6 +96,7 @@ class InlineRun:
     def _record(self, message: FrameReady, frame: Frame) -> None:
         if self._writer is not None:
             try:
+                self._writer.check_space()
                 self._writer.add_frame(message, frame.pixels)
                 self._writer.settled()
             except RecordingError as error:

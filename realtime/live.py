@@ -43,13 +43,14 @@ class StatusLine:
         if isinstance(message, Status):
             self._show(message)
         elif isinstance(message, Notice):
-            self.say(f"[{LEVEL_STYLE.get(message.level, '')}]{message.level}[/] {message.source}: ", message.text)
+            level = (message.level, LEVEL_STYLE[message.level])
+            self.say(Text.assemble(level, f" {message.source}: {message.text}"))
         elif isinstance(message, RunEnded):
-            self.say("", f"run ended: {message.reason}")
+            self.say(Text(f"run ended: {message.reason}"))
 
-    def say(self, markup: str, text: str) -> None:
-        """A line that stays."""
-        self._console.print(Text.from_markup(markup).append(text), soft_wrap=True)
+    def say(self, text: Text) -> None:
+        """A line that stays. Never markup: what others wrote may hold brackets."""
+        self._console.print(text, soft_wrap=True)
 
     def see(self, analysis: Analysis) -> None:
         """The same for an inline run, which has no telemetry."""

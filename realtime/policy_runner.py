@@ -1,5 +1,6 @@
 """Asks one policy, and keeps the run going whatever the policy does."""
 
+import sys
 import traceback
 from itertools import islice
 
@@ -24,6 +25,7 @@ class PolicyRunner:
         self.n_overruns = self.n_floods = 0
         self._settings, self._clock = settings, clock
         self._failures_in_a_row = 0
+        self._has_failed = False
         self._complaints: list[str] = []
 
     def ask(self, scene: Scene) -> list[Decision]:
@@ -63,13 +65,22 @@ class PolicyRunner:
 
     def _count_failure(self, error: Exception, scene: Scene) -> None:
         self._failures_in_a_row += 1
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"line {at.lineno} of {at.name}, frame {scene.frame.index}"
+        if not self._has_failed:
+            self._has_failed = True
+            traceback.print_exception(error)  # whole, once, into the process's log
+        where = f"{self._place(error)}, frame {scene.frame.index}"
         words = f"policy {self.name} raised {type(error).__name__}: {str(error)[:1000]} ({where})"
         if self._failures_in_a_row >= self._settings.policy_failures:
             self.suspended = True
             words += f"; suspended after {self._failures_in_a_row} failures in a row"
         self._complaints.append(words)
+
+    def _place(self, error: Exception) -> str:
+        """File and line: the last one in the policy's own module if it was there at all, for that its author can change."""
+        entries = traceback.extract_tb(error.__traceback__)
+        own = getattr(sys.modules.get(type(self.policy).__module__), "__file__", None)
+        at = next((entry for entry in reversed(entries) if entry.filename == own), entries[-1])
+        return f"{at.filename}, line {at.lineno} in {at.name}"
 
     def _time(self, took_ms: float, scene: Scene) -> None:
         if took_ms <= self._settings.policy_budget_ms:

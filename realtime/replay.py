@@ -9,13 +9,15 @@ import msgspec
 
 from acquisition.clock import SimulatedClock
 from acquisition.frame import Frame
+from acquisition.replayed.recorded import Pixels
 from realtime.config import RunConfig, config_from
 from realtime.decisions import Decision
 from realtime.inference import Inference
 from realtime.plugins import ConfigError, Plugin, load_plugin
 from realtime.policy import Dose
+from realtime.session.disk import PixelsMissing
 from realtime.session.reader import SessionReader
-from realtime.wire import FrameAnalysed, FrameReady, InferenceStarted
+from realtime.wire import FrameAnalysed, FrameReady
 
 
 @dataclass
@@ -25,8 +27,22 @@ class Replay:
     n_frames: int = 0
     n_decisions: int = 0
     first_difference: str | None = None
+    n_unreadable: int = 0
+    """Analysed frames from the first one on whose pixels cannot be read; there a replay ends."""
     decisions: list[Decision] = field(default_factory=list)
     """Of a replay with other policies: what they would have decided."""
+
+    @property
+    def verdict(self) -> str:
+        """The result of a comparison, in a line."""
+        if self.first_difference:
+            return f"first difference at {self.first_difference}"
+        if not self.n_unreadable:
+            compared = f"identical: {self.n_decisions} decisions on {self.n_frames} frames"
+            return compared if self.n_frames else "nothing to compare: no frame of this session was analysed"
+        readable = f"the {self.n_frames} readable frames ({self.n_decisions} decisions)"
+        missing = f"{self.n_unreadable} analysed frames have no readable pixels"
+        return f"identical on {readable}; {missing}" if self.n_frames else f"nothing to compare: {missing}"
 
 
 def recorded_config(reader: SessionReader) -> RunConfig:
@@ -43,6 +59,9 @@ def replay(folder: Path) -> Replay:
     reader = SessionReader(folder)
     result = Replay()
     for again, recorded in _decide_again(reader, recorded_config(reader)):
+        if again is None:
+            result.n_unreadable += 1
+            continue
         result.n_frames += 1
         result.n_decisions += len(recorded.decisions)
         if again != list(recorded.decisions):
@@ -58,26 +77,57 @@ def replay_with(folder: Path, policies: Iterable[str]) -> Replay:
     plugins = {use: _policy(use, config) for use in policies}
     result = Replay()
     for again, _ in _decide_again(reader, _with_policies(config, plugins)):
+        if again is None:
+            result.n_unreadable += 1
+            continue
         result.n_frames += 1
         result.n_decisions += len(again)
         result.decisions.extend(again)
     return result
 
 
-def _decide_again(reader: SessionReader, config: RunConfig) -> Iterator[tuple[list[Decision], FrameAnalysed]]:
-    inference = Inference.from_config(config, SimulatedClock())
-    frames: dict[int, FrameReady] = {}
-    for record in reader.records():
-        if isinstance(record, FrameReady):
-            frames[record.header.index] = record
-        elif isinstance(record, InferenceStarted):
-            inference = Inference.from_config(config, SimulatedClock())
-        elif isinstance(record, FrameAnalysed):
-            ready = frames.pop(record.frame_index)
-            frames = {index: frame for index, frame in frames.items() if index > record.frame_index}
-            analysis = inference.look(Frame(ready.header, reader.pixels(record.frame_index)), Dose(ready.dose_mj))
+def _decide_again(reader: SessionReader, config: RunConfig) -> Iterator[tuple[list[Decision] | None, FrameAnalysed]]:
+    """One inference process of the run after the other, each as empty at its start as it was then.
+
+    No decisions, but None, from the first frame on that cannot be read: what the tracker made of it is not known.
+    """
+    readable = True
+    for incarnation in dict.fromkeys(recorded.incarnation for recorded in _analyses(reader)):
+        inference = Inference.from_config(config, SimulatedClock())
+        for recorded, ready in _seen_by(incarnation, reader):
+            pixels = _pixels(ready, reader) if readable else None
+            if ready is None or pixels is None:
+                readable = False
+                yield None, recorded
+                continue
+            analysis = inference.look(Frame(ready.header, pixels), Dose(ready.dose_mj))
             assert analysis is not None
-            yield analysis.decisions, record
+            yield analysis.decisions, recorded
+
+
+def _seen_by(incarnation: int, reader: SessionReader) -> Iterator[tuple[FrameAnalysed, FrameReady | None]]:
+    """What one inference process saw, in its order, with the frame; None if the journal lacks that.
+
+    Frames and what was seen in them reach the recorder by two ways, each in order, but either may come first: so the
+    journal is read twice side by side.
+    """
+    frames = (record for record in reader.records() if isinstance(record, FrameReady))
+    for recorded in _analyses(reader):
+        if recorded.incarnation == incarnation:
+            yield recorded, next((ready for ready in frames if ready.header.index == recorded.frame_index), None)
+
+
+def _analyses(reader: SessionReader) -> Iterator[FrameAnalysed]:
+    return (record for record in reader.records() if isinstance(record, FrameAnalysed))
+
+
+def _pixels(ready: FrameReady | None, reader: SessionReader) -> Pixels | None:
+    if ready is None:
+        return None
+    try:
+        return reader.pixels(ready.header.index)
+    except PixelsMissing:
+        return None
 
 
 def _policy(use: str, config: RunConfig) -> Plugin:

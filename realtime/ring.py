@@ -4,6 +4,7 @@ The recorder's contract is lossless: a slot is not written again until the recor
 newest wins: it looks at a slot without asking and learns from the slot's sequence number whether it was overwritten.
 """
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -55,7 +56,7 @@ class Ring:
         slot_bytes = -(-slot_bytes // PAGE) * PAGE
         path = RING_FOLDER / f"{name}{SUFFIX}"
         try:
-            with path.open("xb") as file:
+            with open(path, "xb", opener=_private) as file:
                 header = np.array([MAGIC, n_slots, slot_bytes, 0, 0, lossless, os.getpid(), 0], dtype=np.uint64)
                 file.write(header.tobytes())
                 _allocate(file.fileno(), _data_offset(n_slots) + n_slots * slot_bytes)
@@ -122,10 +123,14 @@ class Ring:
         self._words[RELEASED] = seq
 
     def close(self) -> None:
-        """Let go of the memory; its owner also removes it. Views handed out stay valid until they are dropped."""
+        """Let go of the memory; its owner also removes it. Views handed out stay valid until they are dropped.
+
+        Windows removes no file that another process has mapped: there the supervisor does it once all have ended.
+        """
         del self._words, self._seqs, self._data, self._memory
         if self._owner:
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):
+                self.path.unlink(missing_ok=True)
 
     def _view(self, slot: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
         start = slot * self.slot_bytes
@@ -159,6 +164,11 @@ def remove_orphans() -> list[str]:
         except OSError:
             continue  # another user's ring, or one that went away just now
     return orphans
+
+
+def _private(path: str, flags: int) -> int:
+    """What a camera sees is for the user who runs it."""
+    return os.open(path, flags, 0o600)
 
 
 def _is_ring(path: Path) -> bool:

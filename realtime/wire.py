@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
+from acquisition.actuation import Level
 from acquisition.commands import Command, Outcome
 from acquisition.frame import FrameHeader
 from realtime.decisions import Decision, ShortText
@@ -69,6 +70,10 @@ class FrameReady(Message, frozen=True, tag="frame"):
     seq: Count
     dose_mj: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.dose_mj):
+            raise ValueError(f"dose_mj of frame {self.header.index} must be a finite number, not {self.dose_mj}")
+
 
 class OutcomeReached(Message, frozen=True, tag="outcome"):
     """What became of a decision, with the ledger's last marks where the decision came from a frame."""
@@ -118,6 +123,8 @@ class FrameAnalysed(Message, frozen=True, tag="analysed"):
     """Decisions that lost against another in the arbiter, in words."""
     tracks: Mapping[str, Column] = {}
     """Columns of tracks.parquet, one row a track."""
+    incarnation: Count = 0
+    """Of the inference process that saw it: what a process said may arrive after its successor has started."""
 
 
 class InferenceStarted(Message, frozen=True, tag="inference_started"):
@@ -125,6 +132,8 @@ class InferenceStarted(Message, frozen=True, tag="inference_started"):
 
     pid: int
     perception: LongText
+    incarnation: Count = 0
+    """When this process began, acquisition clock: no two processes of a run share it, as they may a pid. 0: inline."""
 
 
 class InferenceEnded(Message, frozen=True, tag="inference_ended"):
@@ -175,11 +184,11 @@ class OperatorCommand(Message, frozen=True, tag="operator"):
 
 
 class Notice(Message, frozen=True, tag="notice"):
-    """Something people should read in the journal; `level` is `info`, `warning` or `error`."""
+    """Something people should read in the journal."""
 
     t_ns: int
     source: ShortText
-    level: ShortText
+    level: Level
     text: LongText
 
 
@@ -200,6 +209,11 @@ AnyMessage = (
     FrameReady | OutcomeReached | RunEnded | DecisionMade | FrameAnalysed | InferenceStarted | InferenceEnded
     | RecorderReady | ProcessLost | Heartbeat | OperatorCommand | Notice | Status
 )  # fmt: skip
+
+
+def finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures without those that are no number: JSON has no word for them."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 class _Envelope(msgspec.Struct):

@@ -24,7 +24,7 @@ def decisions_made(run: str, analysis: Analysis, clock: Clock) -> Iterator[Decis
         )
 
 
-def analysed(run: str, analysis: Analysis, skipped: int) -> FrameAnalysed:
+def analysed(run: str, analysis: Analysis, skipped: int, incarnation: int = 0) -> FrameAnalysed:
     """What was seen in a frame, for the recorder."""
     scene, stamps = analysis.scene, analysis.stamps
     return FrameAnalysed(
@@ -32,6 +32,7 @@ def analysed(run: str, analysis: Analysis, skipped: int) -> FrameAnalysed:
         ends_ns=tuple(stamps.ends_ns), n_cells=len(scene.cells), n_tracks=len(scene.tracks),
         events=tuple(f"{e.kind} {e.track_id} {' '.join(map(str, e.others))}".strip() for e in scene.tracks.events),
         decisions=tuple(analysis.decisions), dropped=tuple(analysis.dropped), tracks=track_columns(scene),
+        incarnation=incarnation,
     )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Frames and where their pixels lie: what a header promises about pixels, and the pixel → stage map."""
 
+import math
+
 import msgspec
 import numpy as np
 import pytest
@@ -112,3 +114,18 @@ def test_when_the_stage_moves_every_pixel_moves_along(stage: StagePosition, dx_u
         stage_um(affine_at(at, (0.65, 0.01, -0.01, 0.65), (256, 512)), corners_px) for at in (stage, moved)
     )
     np.testing.assert_allclose(after - before, np.broadcast_to([dx_um, dy_um], (3, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["exposure_ms", "interval_ms", "light_mw", "um_per_px"])
+def test_what_is_no_number_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"FrameHeader.{name} must be finite, not {value}"):
+        header(**{name: value})
+    with pytest.raises(ValueError, match=r"FrameHeader.stage_from_pixel must be finite, not \(1, 0, "):
+        header(stage_from_pixel=(1, 0, value, 0, 1, 0))
+    with pytest.raises(ValueError, match=f"StagePosition.z_um must be finite, not {value}"):
+        StagePosition(z_um=value)
+
+
+def test_large_numbers_are_numbers() -> None:
+    assert header(exposure_ms=1.7e308, interval_ms=1.7e308).exposure_ms == 1.7e308, "although their sum is not"

@@ -52,11 +52,12 @@ def open_rig(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open
     opened = []
 
     def open_one(core: str = "pymmcore", imaging: Imaging = IMAGING, **settings: object) -> MicroManagerMicroscope:
+        config = str(settings.pop("config_file", CONFIG))
         if core == "java":
-            bridge = SimpleNamespace(Core=lambda port, timeout: JavaLikeCore(watched, str(CONFIG), ADAPTERS))
+            bridge = SimpleNamespace(Core=lambda port, timeout: JavaLikeCore(watched, config, ADAPTERS))
             monkeypatch.setitem(sys.modules, "pycromanager", bridge)
-        elif "config_file" not in settings:
-            settings["config_file"] = str(CONFIG)
+        else:
+            settings["config_file"] = config
         microscope = MicroManagerMicroscope(core=core, **({"buffer_mb": 16, "trigger": "Trigger"} | settings))
         opened.append(microscope)
         microscope.open(CLOCK, imaging)
@@ -105,7 +106,7 @@ def test_frames_come_and_every_command_reaches_its_device(
     rig.start()
     frames = next_frames(rig, CLOCK, 4)
     assert [frame.header.index for frame in frames] == [0, 1, 2, 3]
-    assert all(b.header.t_ns - a.header.t_ns > 9 * NS_PER_MS for a, b in pairwise(frames))
+    assert np.median(np.diff([frame.header.t_ns for frame in frames])) > 9 * NS_PER_MS
     assert all(frame.pixels.shape == (512, 512) and frame.pixels.dtype == np.uint16 for frame in frames)
     assert frames[0].pixels.max() > 100, "beads are seen"
 
@@ -122,7 +123,7 @@ def test_frames_come_and_every_command_reaches_its_device(
     assert (real.getProperty("Trigger", "State"), state.gate_open) == ("1", True)
     header = fresh_frame(rig).header
     assert (header.exposure_ms, header.light_mw, header.channel) == (20.0, 3.0, "RFP")
-    assert header.stage == StagePosition(*(pytest.approx(v, abs=STEP_UM) for v in (12.0, 0.0, 4.0)))
+    assert msgspec.structs.astuple(header.stage) == pytest.approx((12.0, 0.0, 4.0), abs=STEP_UM)
     assert real.getProperty("Light", "Voltage") == "6.0000"
 
     rig.make_safe()
@@ -226,6 +227,17 @@ def test_a_region_of_the_sensor(open_rig: Open, watched: Watched) -> None:
     assert next_frame(rig, CLOCK).header.shape == (120, 200), "a refused region changes nothing"
 
 
+def test_a_region_larger_than_the_run_began_with_is_refused(open_rig: Open, watched: Watched) -> None:
+    rig = open_rig(roi_px=(100, 40, 200, 120))
+    for larger in (SetRoi(0, 0, 0, 0), SetRoi(0, 0, 200, 121)):
+        with pytest.raises(MicroscopeError, match=r"more than the 24000 pixels .*roi_px"):
+            rig.apply(larger)
+        assert watched.core.getROI() == [100, 40, 200, 120]
+    rig.apply(SetRoi(0, 0, 300, 80))
+    rig.start()
+    assert next_frame(rig, CLOCK).header.shape == (80, 300), "another shape of as many pixels fits"
+
+
 @pytest.mark.parametrize(
     ("settings", "um_per_px", "matrix"),
     [
@@ -243,6 +255,56 @@ def test_the_calibration_comes_from_the_settings_else_from_the_configuration(
     a, b, _, d, e, _ = header.stage_from_pixel
     assert (a, b, d, e) == matrix
     assert header.um_per_px == um_per_px
+
+
+QUARTER_TURN = "0.0,-0.65,0.0,0.65,0.0,0.0"
+
+
+@pytest.mark.parametrize(
+    ("size_um", "affine", "binning", "um_per_px", "matrix"),
+    [
+        (0.65, None, 1, 0.65, (0.65, 0, 0, 0.65)),
+        (0.65, None, 2, 1.3, (1.3, 0, 0, 1.3)),
+        (0.65, "1.0,0.0,0.0,0.0,1.0,0.0", 1, 0.65, (0.65, 0, 0, 0.65)),
+        (0.65, QUARTER_TURN, 1, 0.65, (0, -0.65, 0.65, 0)),
+        (0.65, QUARTER_TURN, 2, 1.3, (0, -1.3, 1.3, 0)),
+        (0.64, QUARTER_TURN, 1, 0.64, (0, -0.65, 0.65, 0)),
+    ],
+)
+@pytest.mark.parametrize("core", ["pymmcore", "java"])
+def test_a_pixel_size_without_an_affine_is_along_the_stage(
+    open_calibrated: Open, core: str, size_um: float, affine: str | None, binning: int,
+    um_per_px: float, matrix: tuple[float, ...],
+) -> None:  # fmt: skip
+    """MMCore answers with the identity where there is no affine, scaled by the binning."""
+    rig = open_calibrated(core, size_um, affine, properties={"Camera.Binning": str(binning)})
+    rig.start()
+    header = next_frame(rig, CLOCK).header
+    a, b, _, d, e, _ = header.stage_from_pixel
+    assert (a, b, d, e) == pytest.approx(matrix)
+    assert header.um_per_px == pytest.approx(um_per_px)
+
+
+@pytest.mark.parametrize("affine", ["0.5,0.0,0.0,0.0,0.5,0.0", "0.0,-1.0,0.0,1.0,0.0,0.0"])
+def test_a_configuration_that_states_two_pixel_sizes_is_refused(open_calibrated: Open, affine: str) -> None:
+    said = "1" if "1.0" in affine else "0.5"
+    with pytest.raises(MicroscopeError, match=rf"pixel size is 0\.65 µm, but its affine transform says {said} µm"):
+        open_calibrated("pymmcore", 0.65, affine)
+
+
+@pytest.fixture
+def open_calibrated(open_rig: Open, tmp_path: Path) -> Open:
+    """Opens the demonstration rig with another pixel calibration."""
+
+    def open_one(core: str, size_um: float, affine: str | None, **settings: object) -> MicroManagerMicroscope:
+        lines = [line for line in CONFIG.read_text().splitlines() if not line.startswith(("PixelSize", "ConfigPixel"))]
+        lines += ["ConfigPixelSize,Res10x,Objective,Label,Nikon 10X S Fluor", f"PixelSize_um,Res10x,{size_um}"]
+        lines += [f"PixelSizeAffine,Res10x,{affine}"] if affine else []
+        config = tmp_path / "calibrated.cfg"
+        config.write_text("\n".join(lines) + "\n")
+        return open_rig(core, config_file=str(config), **settings)
+
+    return open_one
 
 
 # --- exposure, interval, light ----------------------------------------------------------------------------
@@ -277,14 +339,14 @@ def test_an_exposure_that_the_camera_does_not_take_is_an_error(open_rig: Open, w
 
 
 def test_a_free_running_camera_is_thinned_and_the_light_counted(open_rig: Open) -> None:
-    rig = open_rig(imaging=Imaging(interval_ms=60.0, exposure_ms=10.0))
+    rig = open_rig(imaging=Imaging(interval_ms=60.0, exposure_ms=10.0, light_mw=3.0), shutter_follows_camera=True)
     rig.start()
     frames = next_frames(rig, CLOCK, 5)
     apart_ms = np.diff([frame.header.t_ns for frame in frames]) / NS_PER_MS
     assert apart_ms.min() > 58.0
     assert [frame.header.index for frame in frames] == [0, 1, 2, 3, 4]
     assert rig.lost_frames() == 0
-    assert rig.lit_ms() > 2 * 5 * 10.0, "images that were thrown away were lit too"
+    assert rig.dose_mj() > 2 * 5 * 0.03, "images that were thrown away were lit too"
     rig.apply(SetInterval(1.0))
     apart_ms = np.diff([frame.header.t_ns for frame in next_frames(rig, CLOCK, 6)[2:]]) / NS_PER_MS
     assert np.median(apart_ms) < 30.0
@@ -321,7 +383,99 @@ def test_snaps_are_lit_only_while_they_are_exposed(open_rig: Open, watched: Watc
         ("snapImage", ()),
         ("setShutterOpen", ("Shutter", False)),
     ]
-    assert rig.lit_ms() >= 5.0
+    assert rig.dose_mj() >= 0.005
+    spent_mj = rig.dose_mj()
+    CLOCK.sleep_s(0.01)
+    assert rig.dose_mj() == spent_mj, "dark until the next one"
+
+
+def test_an_unwired_shutter_lights_the_sample_all_the_time_and_the_dose_says_so(
+    open_rig: Open, watched: Watched
+) -> None:
+    """Also while nobody looks at a frame, and without asking a device."""
+    rig = open_rig(imaging=Imaging(interval_ms=10_000.0, exposure_ms=1.0, light_mw=2.0))
+    rig.start()
+    begun_ns, begun_mj, calls = CLOCK.now_ns(), rig.dose_mj(), len(watched.calls)
+    CLOCK.sleep_s(0.1)
+    spent_mj, took_s = rig.dose_mj() - begun_mj, (CLOCK.now_ns() - begun_ns) / 1e9
+    assert spent_mj == pytest.approx(2.0 * took_s, rel=0.05)
+    assert len(watched.calls) == calls
+    rig.apply(SetLight(0.0))
+    dark_mj = rig.dose_mj()
+    CLOCK.sleep_s(0.02)
+    assert rig.dose_mj() == dark_mj
+    rig.apply(SetLight(2.0))
+    rig.stop()
+    stopped_mj = rig.dose_mj()
+    assert stopped_mj > dark_mj
+    CLOCK.sleep_s(0.02)
+    assert rig.dose_mj() == stopped_mj
+
+
+@pytest.mark.parametrize("command", [SetExposure(40.0), SetLight(8.0)], ids=repr)
+def test_images_that_wait_during_a_change_are_counted_at_what_they_were_taken_with(
+    open_rig: Open, watched: Watched, command: Command
+) -> None:
+    rig = open_rig(live_changes=True, shutter_follows_camera=True)
+    rig.start()
+    next_frame(rig, CLOCK)
+    before_mj = rig.dose_mj()
+    wait_until(lambda: watched.core.getRemainingImageCount() >= 4, CLOCK, "images pile up")
+    rig.apply(command)
+    indices = [frame.header.index for frame in next_frames(rig, CLOCK, 4)]
+    assert indices == [1, 2, 3, 4]
+    assert rig.dose_mj() - before_mj == pytest.approx(4 * 2.0 * 10.0 / 1000)
+
+
+def test_images_that_a_stop_drops_are_counted_as_dose(open_rig: Open, watched: Watched) -> None:
+    rig = open_rig(shutter_follows_camera=True)
+    rig.start()
+    wait_until(lambda: watched.core.getRemainingImageCount() >= 4, CLOCK, "images pile up")
+    rig.stop()
+    assert 5 * 0.02 <= rig.dose_mj() <= 12 * 0.02
+
+
+@pytest.mark.parametrize(
+    ("settings", "lit_share", "pulses"),
+    [
+        ({"mode": "stream"}, 1.0, True),
+        ({"mode": "stream", "shutter_follows_camera": True}, None, True),
+        ({"mode": "snap"}, None, False),
+        ({"mode": "stream", "trigger": ""}, 1.0, False),
+    ],
+)
+def test_it_tells_when_the_sample_is_lit_and_whether_pulses_keep_their_time(
+    open_rig: Open, settings: dict[str, object], lit_share: float | None, pulses: bool
+) -> None:
+    rig = open_rig(**settings)
+    rig.close()
+    can = rig.open(CLOCK, IMAGING)
+    assert can.lit_share == lit_share
+    assert ("PulseSorter" in can.commands) == pulses
+
+
+@pytest.mark.parametrize("failing", ["waitForDevice", "getExposure", "getPixelType", "startSequenceAcquisition"])
+def test_a_failed_start_never_leaves_the_light_on(open_rig: Open, watched: Watched, failing: str) -> None:
+    rig = open_rig(light="Light.Voltage")
+    if failing == "getPixelType":
+        watched.core.setProperty("Camera", "PixelType", "32bitRGB")
+    watched.failing.add(failing)
+    with pytest.raises(MicroscopeError):
+        rig.start()
+    watched.failing.clear()
+    assert not watched.core.getShutterOpen("Shutter")
+    dose_mj = rig.dose_mj()
+    CLOCK.sleep_s(0.01)
+    assert rig.dose_mj() == dose_mj
+
+
+def test_the_light_is_out_before_anything_else_is_set_up(open_rig: Open, watched: Watched) -> None:
+    open_rig(light="Light.Voltage", properties={"Camera.Gain": "3", "Shutter.State": "1"})
+    calls = [call for call in watched.calls if call[0] in ("setShutterOpen", "setProperty")]
+    gain = calls.index(("setProperty", ("Camera", "Gain", "3")))
+    assert ("setShutterOpen", ("Shutter", False)) in calls[:gain]
+    assert ("setProperty", ("Light", "Voltage", "0")) in calls[:gain]
+    assert not watched.core.getShutterOpen("Shutter"), "a property had opened it again"
 
 
 def test_where_there_is_no_shutter_the_light_source_is_switched(open_rig: Open, watched: Watched) -> None:
@@ -431,6 +585,41 @@ def test_a_position_that_the_drive_refuses_is_an_error(open_rig: Open) -> None:
         rig.apply(MoveStage(z_um=1e9))
 
 
+def test_where_one_drive_refuses_the_other_one_is_stopped(open_rig: Open, watched: Watched) -> None:
+    rig = open_rig()
+    with pytest.raises(MicroscopeError, match=r"setPosition.*out of range"):
+        rig.apply(MoveStage(x_um=2000.0, z_um=1e9))
+    assert not watched.core.deviceBusy("XY")
+    assert not rig.busy()
+    assert rig.state().stage.x_um < 1500.0
+
+
+def test_no_drive_moves_if_one_that_is_asked_for_is_missing(open_rig: Open, watched: Watched) -> None:
+    rig = open_rig(properties={"Core.Focus": ""})
+    with pytest.raises(MicroscopeError, match="no focus drive, so z_um"):
+        rig.apply(MoveStage(x_um=10.0, z_um=1.0))
+    assert "setXYPosition" not in watched.names()
+    assert not rig.busy()
+
+
+def test_a_halt_tells_every_drive_whatever_they_say_of_themselves(open_rig: Open, watched: Watched) -> None:
+    rig = open_rig()
+    rig.halt()
+    assert [args for name, args in watched.calls if name == "stop"] == [("XY",), ("Z",)]
+    watched.failing.add("stop")
+    rig.halt()  # drives that know no stop, but stand
+    rig.apply(MoveStage(x_um=2000.0))
+    watched.calls.clear()
+    with pytest.raises(MicroscopeError, match="stage may still move, 1 of 2 steps failed: stop XY"):
+        rig.halt()
+    assert [args for name, args in watched.calls if name == "stop"] == [("XY",), ("Z",)], "all were tried"
+    assert not rig.busy()
+    watched.failing.clear()
+    rig.halt()
+    rig.apply(MoveStage(y_um=2.0))
+    stand_still(rig)
+
+
 def test_making_safe_stops_the_stage_on_its_way(open_rig: Open, watched: Watched) -> None:
     rig = open_rig()
     rig.apply(MoveStage(x_um=2000.0))
@@ -456,10 +645,50 @@ def test_an_overflow_says_what_to_do_after_the_last_good_frame(open_rig: Open, w
         next_frame(rig, CLOCK)
 
 
+def test_a_change_after_an_overflow_does_not_hide_it(open_rig: Open, watched: Watched) -> None:
+    rig = open_rig(imaging=FAST, **TINY_BUFFER)
+    rig.start()
+    wait_until(watched.core.isBufferOverflowed, CLOCK, "the buffer overflows")
+    n_good = watched.core.getRemainingImageCount()
+    with pytest.raises(MicroscopeError, match="buffer of 2 MB"):
+        rig.apply(SetExposure(2.0))
+    assert not watched.core.isSequenceRunning()
+    assert [frame.header.index for frame in next_frames(rig, CLOCK, n_good)] == list(range(n_good))
+    with pytest.raises(MicroscopeError, match="buffer of 2 MB"):
+        next_frame(rig, CLOCK)
+
+
+def test_frames_that_a_change_kept_and_a_stop_dropped_leave_no_gap(open_rig: Open, watched: Watched) -> None:
+    rig = open_rig()
+    rig.start()
+    wait_until(lambda: watched.core.getRemainingImageCount() >= 4, CLOCK, "images pile up")
+    rig.apply(SetExposure(12.0))
+    assert next_frame(rig, CLOCK).header.index == 0
+    rig.stop()
+    stopped_ns = CLOCK.now_ns()
+    rig.start()
+    headers = [frame.header for frame in next_frames(rig, CLOCK, 2)]
+    assert [header.index for header in headers] == [1, 2]
+    assert headers[0].t_ns > stopped_ns
+    assert rig.lost_frames() == 0
+
+
+def test_a_snap_that_a_stop_dropped_leaves_no_gap(open_rig: Open, watched: Watched) -> None:
+    rig = open_rig(mode="snap")
+    rig.start()
+    assert next_frame(rig, CLOCK).header.index == 0
+    n_snaps = watched.names().count("snapImage")
+    while watched.names().count("snapImage") == n_snaps:
+        assert rig.poll_frame() is None
+    rig.stop()
+    rig.start()
+    assert next_frame(rig, CLOCK).header.index == 1
+
+
 @pytest.mark.parametrize("core", ["pymmcore", "java"])
 def test_discarded_images_are_counted_and_the_index_jumps(open_rig: Open, watched: Watched, core: str) -> None:
     settings = TINY_BUFFER if core == "pymmcore" else {"buffer_mb": 2}
-    rig = open_rig(core, imaging=FAST, on_overflow="count", **settings)
+    rig = open_rig(core, imaging=FAST, on_overflow="count", shutter_follows_camera=True, **settings)
     if core == "java":
         watched.core.setProperty("Camera", "FastImage", "1")
     rig.start()
@@ -468,7 +697,7 @@ def test_discarded_images_are_counted_and_the_index_jumps(open_rig: Open, watche
     last = next_frames(rig, CLOCK, 8)[-1].header.index
     assert rig.lost_frames() > 20
     assert last == 8 + rig.lost_frames()
-    assert rig.lit_ms() == pytest.approx(last + 1, rel=0.1)
+    assert rig.dose_mj() == pytest.approx(0.001 * (last + 1), rel=0.1)
     assert first >= 0
 
 
@@ -516,7 +745,7 @@ def test_eight_bit_cameras_give_eight_bit_frames(open_rig: Open) -> None:
     [
         ("getRemainingImageCount", lambda rig: rig.poll_frame()),
         ("setXYPosition", lambda rig: rig.apply(MoveStage(x_um=1.0))),
-        ("deviceBusy", lambda rig: rig.busy()),
+        ("deviceBusy", lambda rig: (rig.apply(MoveStage(x_um=1.0)), rig.busy())),
         ("setProperty", lambda rig: rig.set_gate(True)),
         ("getExposure", lambda rig: rig.state()),
     ],
@@ -619,6 +848,10 @@ def test_a_configuration_that_does_not_load_says_why(open_rig: Open, tmp_path: P
         ({}, "config_file is missing"),
         ({"core": "java", "config_file": "x.cfg"}, "core = 'java'.*leave it out"),
         ({"config_file": "x.cfg", "um_from_px": [1, 1, 1, 1]}, "um_from_px.*invertible"),
+        (
+            {"config_file": "x.cfg", "um_per_px": 0.6, "um_from_px": [0, -0.65, 0.65, 0]},
+            r"um_per_px 0\.6 and um_from_px, whose pixels are 0\.65 µm, contradict",
+        ),
         ({"config_file": "x.cfg", "mode": "video"}, "mode"),
         ({"config_file": "x.cfg", "port": 70000}, "port"),
         ({"config_file": "x.cfg", "buffer_mb": 0}, "buffer_mb"),
@@ -672,6 +905,21 @@ def test_over_the_bridge_pixels_come_without_tags_unless_losses_are_to_be_counte
     assert watched.names().count("pop_next_image") == 3
     assert "pop_next_tagged_image" not in watched.names()
     assert all(name == name.lower() for name in watched.names()), "snake_case only"
+
+
+def test_over_the_bridge_micromanager_gets_its_auto_shutter_back(
+    open_rig: Open, watched: Watched, tmp_path: Path
+) -> None:
+    """Also from a rig that could not be opened."""
+    config = tmp_path / "auto.cfg"
+    config.write_text(CONFIG.read_text() + "Property,Core,AutoShutter,1\n")
+    with pytest.raises(MicroscopeError, match="100×100"):
+        open_rig("java", config_file=config, roi_px=(500, 0, 100, 100))
+    assert watched.core.getAutoShutter()
+    rig = open_rig("java", config_file=config)
+    assert not watched.core.getAutoShutter()
+    rig.close()
+    assert watched.core.getAutoShutter()
 
 
 def test_over_the_bridge_a_dead_server_ends_the_run_and_lets_python_end(

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pytest
 import tensorstore
 import tifffile
@@ -19,7 +20,7 @@ from acquisition.frame import Frame, stage_um
 from acquisition.microscope import Imaging, MicroscopeError
 from acquisition.replayed.microscope import ReplayedMicroscope
 from acquisition.replayed.movies import open_movie
-from acquisition.replayed.recorded import MovieError, text_of, text_row
+from acquisition.replayed.recorded import FACTS, FACTS_GROUP, MovieError, text_of, text_row
 from tests.polling import next_frame, next_frames
 
 Stack = npt.NDArray[np.generic]
@@ -128,6 +129,28 @@ def test_every_format_gives_back_the_same_frames(name: str, dtype: str, tmp_path
         movie.close()
 
 
+def session(folder: Path, pixels: Stack, **damaged: Stack) -> Path:
+    """One series as our recorder writes it; `damaged` columns replace good ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    zarr(folder, pixels, "0.5", "tyx")
+    n = len(pixels)
+    for name, (dtype, width) in FACTS.items():
+        column = np.ones((n,) if width == 1 else (n, width), dtype)
+        if name in ("index", "t_ns"):
+            column = np.arange(n) * (1 if name == "index" else 500 * NS_PER_MS)
+        elif name == "stage_from_pixel":
+            column = np.tile([0.25, 0.0, -4.0, 0.0, 0.25, -3.0], (n, 1))
+        elif dtype == "uint8":
+            column = np.tile(np.frombuffer(text_row(name, width), np.uint8), (n, 1))
+        column = damaged.get(name, column)
+        kvstore = {"driver": "file", "path": f"{folder}/{FACTS_GROUP}/{name}/"}
+        array = tensorstore.open(
+            {"driver": "zarr3", "kvstore": kvstore}, create=True, dtype=column.dtype.name, shape=column.shape
+        ).result()
+        array.write(column).result()
+    return folder
+
+
 def bad_zarr(folder: Path, axes: str) -> Path:
     zarr(folder, stack(), "0.5", "tyx")
     text = (folder / "zarr.json").read_text()
@@ -181,6 +204,113 @@ def test_what_cannot_be_played_is_refused_in_words(name: str, tmp_path: Path) ->
     make, message = ODD[name]
     with pytest.raises(MovieError, match=f"(?s){message}"):
         open_movie(make(tmp_path))
+
+
+# --- damage -------------------------------------------------------------------------------------------------
+
+
+def cut_to(share: float, write: Callable[[Path, Stack], Path]) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = write(folder, stack())
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+        return path
+
+    return make
+
+
+def with_text(write: Callable[[Path, Stack], Path], old: str, new: str, file: str = "") -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = write(folder, stack())
+        data = (path / file if file else path).read_bytes()
+        assert old.encode() in data
+        (path / file if file else path).write_bytes(data.replace(old.encode(), new.encode()))
+        return path
+
+    return make
+
+
+def zarr_05(folder: Path, pixels: Stack) -> Path:
+    return zarr(folder, pixels, "0.5", "tyx")
+
+
+def session_with(**damaged: Stack) -> Callable[[Path], Path]:
+    return lambda folder: session(folder / "images.ome.zarr", stack(), **damaged).parent
+
+
+DAMAGED = {
+    "TIFF without its index": (cut_to(0.005, plain_tiff), "not a readable TIFF"),
+    "TIFF without its pixels": (cut_to(0.02, plain_tiff), "frame 0 cannot be read"),
+    "ImageJ stack cut in the middle": (cut_to(0.5, imagej_tiff), "speaks of 12 images, but 1 can be found"),
+    "ImageJ stack cut in its first frame": (cut_to(0.02, imagej_tiff), "speaks of 12 images|frame 0 cannot be read"),
+    "OME-XML that does not parse": (with_text(ome_tiff, "<Pixels", "<Pixel>"), "mismatched tag"),
+    "OME-XML with a size that is no number": (with_text(ome_tiff, "250.0", "25O.O"), r"25O\.O"),
+    "OME-XML with an index that is no number": (with_text(ome_tiff, 'TheT="1"', 'TheT="l"'), "'l'"),
+    "OME-Zarr with a scale that is no number": (with_text(zarr_05, "500.0", '"x"', "zarr.json"), "metadata are damaged"),
+    "OME-Zarr with attributes that are none": (with_text(zarr_05, '"ome": {', '"ome": 5, "x": {', "zarr.json"), "JSON"),
+    "OME-Zarr whose array is no JSON": (with_text(zarr_05, "{", "", "0/zarr.json"), "cannot be opened"),
+    "session without times for its last frames": (session_with(t_ns=np.arange(5)), "t_ns: what was recorded"),
+    "session whose maps have too few numbers": (session_with(stage_from_pixel=np.ones((12, 5))), "recorded with frame 0"),
+    "session whose text is no text": (session_with(channel=np.full((12, 128), 0xFF, np.uint8)), "recorded with frame 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_movie_is_refused_in_words_and_its_files_are_let_go(
+    name: str, tmp_path: Path, open_files: Callable[[], set[str]]
+) -> None:
+    make, message = DAMAGED[name]
+    path = make(tmp_path)
+    with pytest.raises(MovieError, match=f"(?s){message}") as caught:
+        open_movie(path)
+    assert str(caught.value).startswith(str(path))
+    with pytest.raises(MicroscopeError, match=f"(?s){message}"):
+        ReplayedMicroscope(str(path), um_per_px=1.0).open(SimulatedClock(), IMAGING)
+    del caught
+    assert not open_files()
+
+
+@pytest.fixture
+def open_files(tmp_path: Path) -> Callable[[], set[str]]:
+    """Files below the test's folder that this process has open."""
+
+    def ask() -> set[str]:
+        return {file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))}
+
+    return ask
+
+
+LATE = {
+    "TIFF": cut_to(0.3, plain_tiff),
+    "session": session_with(channel=np.vstack([np.zeros((7, 128), np.uint8), np.full((5, 128), 0xFF, np.uint8)])),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+@pytest.mark.parametrize("clock", [SimulatedClock(), SystemClock()], ids=["simulated", "real"])
+def test_damage_further_on_is_reported_when_its_turn_comes(
+    name: str, clock: SimulatedClock | SystemClock, tmp_path: Path
+) -> None:
+    microscope = ReplayedMicroscope(str(LATE[name](tmp_path)), pace="fast", um_per_px=1.0)
+    microscope.open(clock, IMAGING)
+    try:
+        microscope.start()
+        next_frame(microscope, clock)
+        with pytest.raises(MicroscopeError, match=r"frame \d+ cannot be read"):
+            next_frames(microscope, clock, 11)
+    finally:
+        microscope.close()
+
+
+def test_a_session_announces_its_largest_frames(tmp_path: Path) -> None:
+    """Room for frames is made once; a run may have begun with a small region."""
+    session(tmp_path / "images.ome.zarr", stack(2, shape=(8, 10)))
+    session(tmp_path / "images.002.ome.zarr", stack(2, shape=(24, 32)))
+    microscope, clock = ReplayedMicroscope(str(tmp_path)), SimulatedClock()
+    can = microscope.open(clock, IMAGING)
+    assert (can.height_px, can.width_px) == (24, 32)
+    assert [frame.header.shape for frame in played(microscope, clock)] == [(8, 10), (8, 10), (24, 32), (24, 32)]
+    assert microscope.dose_mj() == pytest.approx(4 * 0.001), "1 mW for 1 ms each, as recorded"
+    microscope.close()
 
 
 def test_a_zarr_folder_that_is_no_image_is_refused(tmp_path: Path) -> None:

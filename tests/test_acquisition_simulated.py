@@ -243,10 +243,18 @@ def test_make_safe_stops_a_move_on_its_way(clock: SimulatedClock) -> None:
     microscope.apply(MoveStage(x_um=100.0))
     clock.sleep_s(0.25)
     microscope.make_safe()
-    clock.sleep_s(0.005)
     assert not microscope.busy()
     clock.sleep_s(5.0)
     assert microscope.state().stage.x_um == pytest.approx(25.0)
+
+
+def test_a_frame_under_way_shows_where_the_stage_was_halted(clock: SimulatedClock) -> None:
+    microscope = opened(clock, stage_speed_um_s=1000.0)
+    microscope.start()
+    microscope.apply(MoveStage(x_um=100.0))
+    clock.sleep_s(0.004)
+    microscope.halt()
+    assert next_frame(microscope, clock).header.stage.x_um == pytest.approx(4.0)
 
 
 # --- time ---------------------------------------------------------------------------------------------------
@@ -291,9 +299,52 @@ def test_light_falls_only_during_exposures_and_ends_when_it_is_stopped(
     microscope.make_safe()
     assert not microscope.state().shutter_open
     assert list(microscope.lit) == [(0, 10 * NS_PER_MS), (50 * NS_PER_MS, 55 * NS_PER_MS)]
+    clock.sleep_s(0.1)
+    assert microscope.dose_mj() == pytest.approx(0.015)
     microscope.start()
     assert next_frame(microscope, clock).header.index == 1, "the exposure that was broken off is not a lost frame"
     assert microscope.lost_frames() == 0
+
+
+def test_the_dose_grows_while_it_is_lit_at_the_power_of_each_exposure(clock: SimulatedClock) -> None:
+    microscope = opened(clock)
+    microscope.start()
+    doses_mj = []
+    for wait_s, command in (
+        (0.005, SetLight(3.0)),
+        (0.005, None),
+        (0.040, None),
+        (0.010, SetExposure(20.0)),
+        (0.06, None),
+    ):
+        clock.sleep_s(wait_s)
+        doses_mj.append(microscope.dose_mj())
+        if command is not None:
+            microscope.apply(command)
+    assert doses_mj == pytest.approx([0.005, 0.010, 0.010, 0.040, 0.100])
+    clock.sleep_s(10.0)
+    lost_too_mj = microscope.dose_mj()
+    assert microscope.lost_frames() > 100
+    assert lost_too_mj == pytest.approx(0.1 + 200 * 0.06)
+
+
+@pytest.mark.parametrize("clock_type", [SimulatedClock, HandClock])
+def test_frames_that_were_not_read_before_a_stop_are_dropped_and_lost_ones_stay_counted(
+    clock_type: type[SimulatedClock],
+) -> None:
+    clock = clock_type()
+    microscope = opened(clock, buffer_frames=3)
+    microscope.start()
+    next_frame_by_hand(microscope, clock)
+    clock.sleep_s(0.5)  # ten more, of which three are kept
+    microscope.stop()
+    assert microscope.poll_frame() is None
+    microscope.start()
+    following = next_frame_by_hand(microscope, clock).header
+    assert microscope.lost_frames() == 7
+    assert following.index == 1 + 7
+    assert following.t_ns > 500 * NS_PER_MS
+    microscope.close()
 
 
 def test_no_light_is_recorded_when_it_is_off(clock: SimulatedClock) -> None:

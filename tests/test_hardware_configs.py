@@ -104,6 +104,11 @@ CLAIMS: list[tuple[str, str, Callable[[RunConfig], bool]]] = [
     ("micromanager_demo.toml", "in three of four frames", lambda c: _looks(c) == (3, 4)),
     ("micromanager_demo.toml", "once a second at most", lambda c: policy(c, "trigger").refractory_ms == 1000),
     ("micromanager_demo.toml", "a large bead", lambda c: policy(c, "trigger").feature == "area_um2"),
+    (
+        "micromanager_demo.toml",
+        "the sample is always lit",
+        lambda c: not microscope(c).shutter_follows_camera and c.limits.duty_cycle == 1,
+    ),
     ("micromanager_java.toml", '"Run server on port 4827"', lambda c: microscope(c).port == 4827),
     ("micromanager_java.toml", "the shutter open only while exposing", lambda c: microscope(c).mode == "snap"),
     ("micromanager_java.toml", "the focus may not be moved", lambda c: c.limits.z_um == (0.0, 0.0)),

@@ -1,5 +1,6 @@
 """The bus: who may speak, what may be said, and what happens to everything else. Real sockets on loopback."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import zmq
 
 from acquisition.clock import SystemClock
 from acquisition.commands import MoveStage, Stop
+from realtime import bus
 from realtime.bus import BusError, Client, Door, Inbox, KeyPair, Telemetry
 from realtime.decisions import Decision
 from realtime.wire import MAX_BYTES, AnyMessage, DecisionMade, Heartbeat, OperatorCommand, Status, encode
@@ -124,6 +126,20 @@ def test_strangers_do_not_get_past_the_handshake(desk: Desk) -> None:
     plain.term()
     desk.client("operator").send(STOP)
     assert desk.heard(1) == [("operator", STOP)]
+
+
+def test_a_flood_of_strangers_does_not_keep_the_receiver(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus, "AT_A_TIME", 2)
+    host, port = desk.door.address.endpoint.removeprefix("tcp://").split(":")
+    for _ in range(10):
+        with socket.create_connection((host, int(port))) as no_zeromq:
+            no_zeromq.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
+            with contextlib.suppress(ConnectionResetError):
+                while no_zeromq.recv(64):  # until it is sent away, so that the events of all are there
+                    pass
+    desk.door.count_strangers()
+    assert desk.door.refusals.counts["handshake"] <= 2
+    desk.refused("handshake", 10)
 
 
 def test_a_slow_watcher_loses_telemetry_and_delays_nobody() -> None:

@@ -17,6 +17,7 @@ from polling import wait_until
 from rich.console import Console
 from tiny_config import write_tiny
 
+from acquisition.actuation import Level
 from acquisition.clock import NS_PER_S, SystemClock
 from realtime import check, cli
 from realtime.check import Finding
@@ -444,6 +445,12 @@ def test_in_a_log_the_status_is_one_line_now_and_then() -> None:
 def test_a_notice_is_shown_as_it_was_written() -> None:
     notice = Notice(run="run", t_ns=0, source="inference", level="warning", text="policy [mine] raised [/] " + 99 * "x")
     assert shown(notice, terminal=False) == [f"warning inference: {notice.text}"]
+
+
+@pytest.mark.parametrize("level", ["info", "warning", "error"])
+def test_a_notice_holds_no_markup(level: Level) -> None:
+    notice = Notice(run="run", t_ns=0, source="[my] [/policy]", level=level, text="[/]")
+    assert shown(notice, terminal=False) == [f"{level} [my] [/policy]: [/]"]
 
 
 @given(st.lists(st.text("ab0", min_size=1, max_size=20), min_size=1), st.integers(20, 200))

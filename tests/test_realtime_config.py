@@ -14,7 +14,7 @@ from tiny_config import TINY, write_tiny
 
 from acquisition.clock import SimulatedClock
 from realtime.check import marked_config
-from realtime.config import RunConfig, config_from, load_config, read_tables, resolved
+from realtime.config import RESERVED, RunConfig, config_from, load_config, read_tables, resolved
 from realtime.inference import Inference
 from realtime.plugins import ConfigError
 from realtime.session.header import session_toml
@@ -134,6 +134,7 @@ def refusal(path: Path, *overrides: str) -> str:
         ("policy.follow.name=pace", ['policy[1]: "pace" is another policy already', "give this one a name"]),
         ("policy.follow.name=my policy", ["policy[0].name must be one word", '"my policy"']),
         ("policy.follow.name=3", ["policy[0].name must be one word", "not 3"]),
+        *((f"policy.follow.name={name}", [f'policy[0].name must not be "{name}"']) for name in RESERVED),
         # --set itself
         ("imaging.interval_ms", ["--set imaging.interval_ms: write section.key=value"]),
         ("imaging=3", ["--set imaging=3: write section.key=value"]),

@@ -1,5 +1,6 @@
 """Frame to decisions: complete decisions, a ledger that closes, and policies that cannot stop the run."""
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -43,6 +44,14 @@ class Raises:
         if scene.frame.index in self.on:
             raise RuntimeError("a bug in my lab")
         return []
+
+
+@dataclass
+class Stumbles:
+    """Its mistake shows far away from it."""
+
+    def decide(self, scene: Scene) -> Iterable[Decision]:
+        return [Decision(command=MoveStage(x_um=1.0), reason=str(np.linalg.inv(np.zeros((2, 2)) @ np.zeros((2, 2)))))]
 
 
 @dataclass
@@ -116,6 +125,26 @@ def test_a_policy_that_raises_is_reported_and_the_others_decide() -> None:
     (complaint,) = analysis.complaints
     assert "policy bad raised RuntimeError: a bug in my lab" in complaint
     assert bench.inference.look(bench.frame(1), Dose()).complaints == []  # type: ignore[union-attr]
+
+
+def test_the_authors_line_is_named_and_the_whole_traceback_is_in_the_log_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench = Bench(bad=Stumbles())
+    complaints = [bench.inference.look(bench.frame(i), Dose()).complaints[0] for i in range(2)]  # type: ignore[union-attr]
+    line = inspect.getsourcelines(Stumbles.decide)[1] + 1
+    assert f"({__file__}, line {line} in decide, frame 0)" in complaints[0], "not numpy's, where it was raised"
+    assert f"({__file__}, line {line} in decide, frame 1)" in complaints[1]
+    log = capsys.readouterr().err
+    assert log.count("Traceback (most recent call last)") == 1
+    assert "np.linalg.inv" in log
+    assert "LinAlgError: Singular matrix" in log
+
+
+def test_a_bug_that_is_not_in_the_policys_file_is_named_where_it_is() -> None:
+    bench = Bench(bad=Asks(BAD["a command out of its range"]))
+    (complaint,) = bench.inference.look(bench.frame(0), Dose()).complaints  # type: ignore[union-attr]
+    assert "policy_runner.py, line" in complaint
 
 
 def test_a_policy_that_only_raises_is_suspended() -> None:

@@ -1,9 +1,11 @@
 """The ring: what was written is what is read, nothing is lost that the recorder holds, an overwritten slot is noticed."""
 
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -11,7 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.ring import OWNER_PID, RING_FOLDER, SUFFIX, Overwritten, Ring, RingError, remove_orphans, slots_for
+from realtime.ring import (
+    OWNER_PID,
+    RING_FOLDER,
+    SUFFIX,
+    Overwritten,
+    Ring,
+    RingError,
+    remove_orphans,
+    remove_ring,
+    slots_for,
+)
 
 SHAPE, DTYPE = (32, 48), np.dtype(np.uint16)
 
@@ -137,6 +149,25 @@ def test_the_ring_of_a_killed_process_is_removed_by_the_next() -> None:
     assert path.exists()
     assert path.name in remove_orphans()
     assert not path.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_a_ring_is_for_its_user_only(ring: Ring) -> None:
+    assert stat.S_IMODE(ring.path.stat().st_mode) == 0o600
+
+
+def test_a_ring_that_another_process_still_maps_is_left_to_the_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = fresh()
+
+    def as_on_windows(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", as_on_windows)
+        ring.close()
+    assert ring.path.exists()
+    remove_ring(ring.name)
+    assert not ring.path.exists()
 
 
 def test_a_living_ring_is_no_orphan(ring: Ring) -> None:

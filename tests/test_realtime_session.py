@@ -22,12 +22,12 @@ from acquisition.frame import FrameHeader
 from acquisition.microscope import Imaging
 from acquisition.replayed.microscope import ReplayedMicroscope
 from acquisition.replayed.movies import open_movie
-from acquisition.replayed.recorded import FACTS, MovieError, Pixels, text_of
-from realtime.session.disk import DiskFull, RecordingError, SessionExists, free_gb
+from acquisition.replayed.recorded import FACTS, Pixels, text_of
+from realtime.session.disk import DiskFull, PixelsMissing, RecordingError, SessionExists, explained, free_gb
 from realtime.session.images import PUBLISH_NS
 from realtime.session.journal import line, read_journal
 from realtime.session.reader import SessionReader
-from realtime.session.summary import summarise
+from realtime.session.summary import summarise, summarise_if_missing
 from realtime.session.writer import RecorderSettings, SessionWriter
 from realtime.wire import Column, FrameAnalysed, FrameReady, InferenceStarted, Notice, RunEnded
 from tests.polling import next_frames, wait_until
@@ -50,6 +50,7 @@ def image(of: FrameHeader) -> Pixels:
 
 
 def record(writer: SessionWriter, of: FrameHeader) -> None:
+    writer.check_space()
     writer.add_frame(FrameReady(run=RUN, header=of, slot=0, seq=of.index, dose_mj=of.index / 4), image(of))
 
 
@@ -281,6 +282,8 @@ def test_a_whole_session_tells_its_story(writer: SessionWriter, clock: Simulated
     writer.close()
     assert set(figures) == {"free_gb", "write_mb_s", "in_flight"}
     assert figures["write_mb_s"] == pytest.approx(5 * 24 * 32 * 2 / 1e6 / 0.5)
+    clock.sleep_s(2.0)
+    assert writer.n_settled == 5, "asked after the end, it touches no closed file"
     files = {path.name for path in writer.folder.iterdir()}
     assert files == {"session.toml", "images.ome.zarr", "tracks.parquet", "journal.jsonl", "summary.json"}
     written = msgspec.json.decode((writer.folder / "summary.json").read_bytes())
@@ -290,6 +293,37 @@ def test_a_whole_session_tells_its_story(writer: SessionWriter, clock: Simulated
     assert (reader.config_text, reader.run, reader.n_readable) == (CONFIG, RUN, 5)
     kinds = [type(message).__name__ for message in reader.records()]
     assert kinds == ["InferenceStarted", *["FrameReady", "FrameAnalysed"] * 5, "RunEnded"]
+
+
+def test_the_rate_is_that_of_the_last_second(writer: SessionWriter, clock: SimulatedClock) -> None:
+    rates = []
+    for n in range(40):
+        for k in range(2 if n < 20 else 1):
+            record(writer, frame(2 * n + k))
+        clock.sleep_s(0.1)
+        rates.append(writer.figures()["write_mb_s"] / (24 * 32 * 2 / 1e6))
+    assert rates[:20] == pytest.approx([20.0] * 20)
+    assert rates[29:] == pytest.approx([10.0] * 11)
+
+
+def test_a_session_whose_recorder_died_gets_its_summary_from_the_journal(writer: SessionWriter) -> None:
+    for n in range(3):
+        record(writer, frame(n))
+    writer.add(RunEnded(run=RUN, reason="the recorder is lost", ok=False))
+    writer.close()
+    path = writer.folder / "summary.json"
+    written = path.read_bytes()
+    path.unlink()
+    summarise_if_missing(writer.folder)
+    assert path.read_bytes() == written
+    path.write_text("mine")
+    summarise_if_missing(writer.folder)
+    assert path.read_text() == "mine", "one that is there stays"
+
+
+def test_where_no_journal_is_there_is_no_summary(tmp_path: Path) -> None:
+    summarise_if_missing(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_session_is_never_written_over(writer: SessionWriter) -> None:
@@ -317,7 +351,7 @@ def test_a_chunk_that_is_gone_is_missed(writer: SessionWriter) -> None:
     (writer.folder / "images.ome.zarr" / "0" / "c.1.0.0").unlink()
     reader = SessionReader(writer.folder)
     np.testing.assert_array_equal(reader.pixels(2), image(frame(2)))
-    with pytest.raises(MovieError, match="frame 1 cannot be read"):
+    with pytest.raises(PixelsMissing, match="frame 1 cannot be read"):
         reader.pixels(1)
 
 
@@ -470,6 +504,37 @@ def test_a_disk_that_really_fills_up_is_called_full(small_disk: Path, clock: Sim
     assert n - 50 < len(movie) <= n + 1
     for each in range(len(movie)):
         np.testing.assert_array_equal(movie.pixels(each), image(frame(each, (64, 64))))
+
+
+def test_a_mistake_in_the_program_is_not_blamed_on_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shapes do not match"), explained(tmp_path, 1.0):
+        raise ValueError("shapes do not match")
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_what_tensorstore_cannot_write_is_the_disks_fault(
+    tmp_path: Path, clock: SimulatedClock, compression: str
+) -> None:
+    """It says so by a ValueError; a file in the place of a folder is what no user may write to."""
+    session = SessionWriter(tmp_path / "s", CONFIG, clock, RecorderSettings(min_free_gb=0.0, compression=compression))
+    (session.folder / "images.ome.zarr").write_text("in the way")
+    with pytest.raises(RecordingError, match=r"s: cannot be written: .*check the disk"):
+        record(session, frame(0))
+    session.close()
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_frame_that_could_not_be_written_is_the_disks_fault(
+    tmp_path: Path, clock: SimulatedClock, compression: str
+) -> None:
+    session = SessionWriter(tmp_path / "s", CONFIG, clock, RecorderSettings(min_free_gb=0.0, compression=compression))
+    record(session, frame(0))
+    (session.folder / "images.ome.zarr" / "0" / "c.1.0.0" / "in the way").mkdir(parents=True)
+    with pytest.raises(RecordingError, match=r"s: cannot be written: .*check the disk"):
+        record(session, frame(1))
+        settle(session, 2)
+    session.close()
+    np.testing.assert_array_equal(SessionReader(session.folder).pixels(0), image(frame(0)))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, clock: SimulatedClock) -> None:

@@ -213,6 +213,16 @@ REFUSALS: dict[str, tuple[bytes, str]] = {
     "interval of zero": (
         packed(raw("operator", command={"command": "SetInterval", "interval_ms": 0.0})), r"interval_ms"
     ),
+    "pixels of no width": (
+        packed(raw("frame", header=raw("frame")["header"] | {"um_per_px": math.inf})), "um_per_px must be finite, not inf"
+    ),
+    "a place that is none": (
+        packed(raw("frame", header=raw("frame")["header"] | {"stage": {"x_um": math.nan}})), "x_um must be finite, not nan"
+    ),
+    "a dose that is no number": (
+        packed(raw("frame", dose_mj=math.nan)), "dose_mj of frame 120 must be a finite number, not nan"
+    ),
+    "a level that is none": (packed(raw("notice", level="[/red]")), "level"),
     "negative count": (packed(raw("status", frames=-1)), "frames"),
     "text of a megabyte": (packed(raw("notice", text="x" * 2**20)), "text"),
     "text that is not UTF-8": (encode(EXAMPLES[-1]).replace(b"running", b"runn\xff\xfeg"), "refused"),

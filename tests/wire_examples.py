@@ -73,8 +73,11 @@ EXAMPLES: tuple[AnyMessage, ...] = (
             "x_um": Column.of(np.array([1263.25, 1300.5])),
             "missed": Column.of(np.array([0, 1], dtype=np.uint8)),
         },
+        incarnation=4_800_000_000,
     ),
-    InferenceStarted(run=RUN, pid=4711, perception="threshold segmenter on the CPU, no classifier"),
+    InferenceStarted(
+        run=RUN, pid=4711, perception="threshold segmenter on the CPU, no classifier", incarnation=4_800_000_000
+    ),
     InferenceEnded(run=RUN, n_analysed=1187),
     RecorderReady(run=RUN, endpoint="tcp://127.0.0.1:5551", server_key="forty characters of Z85"),
     ProcessLost(run=RUN, role="inference", why="killed by signal 9"),

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from acquisition.micromanager.core_calls import CoreCalls
-from acquisition.micromanager.settings import MicroManagerSettings
+from acquisition.micromanager.settings import (
+    Matrix,
+    MicroManagerSettings,
+    along_the_stage,
+    matrix_scale,
+    sizes_agree,
+)
 from acquisition.microscope import MicroscopeError
-
-Matrix = tuple[float, float, float, float]
-"""Row by row: what one pixel along a row, then along a column, is in stage µm."""
 
 
 @dataclass(frozen=True)
@@ -140,20 +143,39 @@ def find_channel_group(core: CoreCalls, name: str) -> str:
 
 def find_calibration(core: CoreCalls, settings: MicroManagerSettings) -> tuple[float, Matrix]:
     """µm a pixel and the 2×2 matrix from pixels to stage µm: from the settings, else the configuration."""
-    matrix, um_per_px = settings.um_from_px, settings.um_per_px
-    if matrix is None and um_per_px is not None:
-        return um_per_px, (um_per_px, 0.0, 0.0, um_per_px)
-    if matrix is None:
-        a, b, _, d, e, _ = core.affine()
-        matrix = (a, b, d, e)
-        um_per_px = core.number("getPixelSizeUm")
-    scale = math.sqrt(abs(matrix[0] * matrix[3] - matrix[1] * matrix[2]))
-    if scale == 0:
+    if settings.um_from_px is not None:
+        return settings.um_per_px or matrix_scale(settings.um_from_px), settings.um_from_px
+    if settings.um_per_px is not None:
+        return settings.um_per_px, along_the_stage(settings.um_per_px)
+    um_per_px, matrix = core.number("getPixelSizeUm"), _affine_of(core)
+    if um_per_px == 0:
         raise MicroscopeError(
             "the size of a pixel is unknown: give um_per_px (or um_from_px) in [microscope], or calibrate "
             "the pixel size in Micro-Manager for the objective in use"
         )
-    return um_per_px or scale, matrix
+    if matrix is None:
+        return um_per_px, along_the_stage(um_per_px)
+    if not sizes_agree(um_per_px, scale := matrix_scale(matrix)):
+        raise MicroscopeError(
+            f"this configuration contradicts itself: its pixel size is {um_per_px:g} µm, but its affine transform says "
+            f"{scale:g} µm; give um_per_px or um_from_px in [microscope], or calibrate anew in Micro-Manager"
+        )
+    return um_per_px, matrix
+
+
+def _affine_of(core: CoreCalls) -> Matrix | None:
+    """The 2×2 part of the configuration's affine transform; None where nobody has calibrated one.
+
+    MMCore then answers with the identity, scaled as the pixel size is for binning and magnification.
+    """
+    a, b, _, d, e, _ = core.affine()
+    factor = 1.0
+    if name := core.text("getCurrentPixelSizeConfig"):
+        unscaled_um = core.number("getPixelSizeUmByID", name)
+        factor = core.number("getPixelSizeUm") / unscaled_um if unscaled_um else 1.0
+    unset = along_the_stage(factor)
+    is_unset = all(math.isclose(*pair, abs_tol=1e-9 * factor) for pair in zip((a, b, d, e), unset, strict=True))
+    return None if is_unset or a * e == b * d else (a, b, d, e)
 
 
 def try_all(otherwise: str, steps: Sequence[tuple[str, Callable[[], None]]]) -> None:

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from acquisition.frame import Affine, Frame, FrameHeader, PixelType, StagePosition, affine_at
 from acquisition.micromanager.camera import CameraImage
-from acquisition.micromanager.devices import Matrix
+from acquisition.micromanager.settings import Matrix
 from acquisition.micromanager.timing import InForce
 
 

@@ -1,8 +1,13 @@
 """Light on the sample through MMCore, and how much of it there was. For the core's thread, but for `LightMeter.mj`."""
 
+from collections.abc import Callable
+
 from acquisition.clock import NS_PER_S, Clock
 from acquisition.micromanager.core_calls import CoreCalls
 from acquisition.micromanager.devices import find_device, find_property
+
+Release = Callable[[], None]
+"""Lets go of a core."""
 
 
 class LightMeter:
@@ -94,3 +99,17 @@ class Illumination:
 
     def _shutter(self) -> str:
         return self._named or self._core.text("getShutterDevice")
+
+
+def manual_shutter(core: CoreCalls, let_go: Release) -> Release:
+    """Keep MMCore from working the shutter by itself; what is returned undoes that and lets go of the core."""
+    auto_shutter = core.flag("getAutoShutter")
+    core.do("setAutoShutter", False)
+
+    def release() -> None:
+        try:
+            core.do("setAutoShutter", auto_shutter)
+        finally:
+            let_go()
+
+    return release

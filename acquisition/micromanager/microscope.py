@@ -16,6 +16,7 @@ from acquisition.frame import Frame
 from acquisition.micromanager.core_calls import CoreCalls, Foreign, first_line
 from acquisition.micromanager.core_thread import CoreThread, Ticket
 from acquisition.micromanager.frames import Unnumbered
+from acquisition.micromanager.light import Release, manual_shutter
 from acquisition.micromanager.rig import Rig
 from acquisition.micromanager.settings import MicroManagerSettings
 from acquisition.micromanager.timing import SnapTimes
@@ -216,23 +217,6 @@ class MicroManagerMicroscope(MicroManagerSettings):
         except BaseException:
             release()
             raise
-
-
-Release = Callable[[], None]
-
-
-def manual_shutter(core: CoreCalls, let_go: Release) -> Release:
-    """Keep MMCore from working the shutter by itself; what is returned undoes that and lets go of the core."""
-    auto_shutter = core.flag("getAutoShutter")
-    core.do("setAutoShutter", False)
-
-    def release() -> None:
-        try:
-            core.do("setAutoShutter", auto_shutter)
-        finally:
-            let_go()
-
-    return release
 
 
 def connect(settings: MicroManagerSettings, note: Callable[[str], None]) -> tuple[CoreCalls, Release]:

@@ -14,7 +14,7 @@ from acquisition.commands import (
     SetRoi,
 )
 from acquisition.frame import Frame, StagePosition
-from acquisition.micromanager.camera import Camera, CameraImage
+from acquisition.micromanager.camera import WHOLE_SENSOR, Camera, CameraImage
 from acquisition.micromanager.core_calls import CoreCalls
 from acquisition.micromanager.devices import (
     Output,
@@ -61,13 +61,18 @@ class Rig:
         self._channel = core.text("getCurrentConfig", self._group) if self._group else ""
         if imaging.channel:
             self._set_channel(imaging.channel)
-        self.camera = Camera(core, settings, clock, float(imaging.interval_ms))
+        self._imaging = Settings(
+            InForce(
+                clock.now_ns(), imaging.exposure_ms, imaging.interval_ms, imaging.light_mw, self._channel, WHOLE_SENSOR
+            )
+        )
+        self._exposed = ImageDose(self._imaging)
+        self.camera = Camera(core, settings, clock, float(imaging.interval_ms), self._exposed)
         if settings.roi_px is not None:
             self.camera.set_roi(settings.roi_px)
         self.camera.set_exposure(imaging.exposure_ms)
         self.camera.room_px = core.shape[0] * core.shape[1]
-        self._imaging = Settings(self._in_force())
-        self._exposed = self.camera.exposures = ImageDose(self._imaging)
+        self._imaging.change(self._in_force())
         self._frames = FrameLine(*find_calibration(core, settings), self.camera.sensor_shape)
         self._pending: deque[Unnumbered] = deque()
 

@@ -1,5 +1,6 @@
 """What a user may set for a Micro-Manager rig: the `[microscope]` table of its configuration."""
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,24 @@ from msgspec import Meta
 
 from acquisition.commands import AtLeastOne, Positive
 from acquisition.microscope import FilePath, MicroscopeError
+
+Matrix = tuple[float, float, float, float]
+"""Row by row: dx/dcolumn, dx/drow, dy/dcolumn, dy/drow; stage µm from pixels."""
+
+
+def along_the_stage(um_per_px: float) -> Matrix:
+    """The matrix of a camera whose rows and columns lie along the stage's axes."""
+    return um_per_px, 0.0, 0.0, um_per_px
+
+
+def matrix_scale(matrix: Matrix) -> float:
+    """Size of a pixel, µm."""
+    return math.sqrt(abs(matrix[0] * matrix[3] - matrix[1] * matrix[2]))
+
+
+def sizes_agree(um_per_px: float, scale: float) -> bool:
+    """Whether two statements of one pixel's size differ by no more than calibrating twice does: 5 %."""
+    return abs(scale - um_per_px) <= 0.05 * um_per_px
 
 
 @dataclass(kw_only=True)
@@ -80,9 +99,9 @@ class MicroManagerSettings:
     """x, y, width, height of the part of the sensor to read. None: as the configuration leaves it."""
     um_per_px: Positive | None = None
     """None: from `um_from_px`, else the configuration's pixel size."""
-    um_from_px: tuple[float, float, float, float] | None = None
+    um_from_px: Matrix | None = None
     """Stage µm from pixels, row by row: dx/dcolumn, dx/drow, dy/dcolumn, dy/drow. None: from `um_per_px` with
-    the pixel axes along the stage's, else the configuration's affine calibration."""
+    the pixel axes along the stage's, else the configuration's affine calibration, else its pixel size."""
     properties: dict[str, str] = field(default_factory=dict)
     """Device properties to set at the start, in this order."""
 
@@ -99,6 +118,12 @@ class MicroManagerSettings:
             if a * e == b * d:
                 matrix = list(self.um_from_px)
                 raise ValueError(f"um_from_px {matrix} maps the image onto a line: give an invertible matrix")
+            scale = matrix_scale(self.um_from_px)
+            if self.um_per_px is not None and not sizes_agree(self.um_per_px, scale):
+                raise ValueError(
+                    f"um_per_px {self.um_per_px:g} and um_from_px, whose pixels are {scale:g} µm, contradict each other; "
+                    "leave one out"
+                )
 
     def config_path(self) -> Path:
         """The .cfg file, which exists."""

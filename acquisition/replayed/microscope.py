@@ -73,12 +73,12 @@ class ReplayedMicroscope:
         try:
             self._open = self._prepared(movie)
             self._open.check_window()
-        except MicroscopeError:
+        except BaseException:
             movie.close()
             self._open = None
             raise
         self._open.reader.want(0)
-        height, width = self._open.view.shape
+        height, width = self.window_px or movie.largest_shape or movie.shape
         return Capabilities(
             name=f"recorded movie {movie.path.name}",
             height_px=height,

@@ -1,5 +1,6 @@
 """Open a recorded movie: OME-TIFF, TIFF stack, folder of TIFFs, OME-Zarr or one of our own sessions."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -19,7 +20,9 @@ def open_movie(path: Path | str) -> Movie:
     movie = _opened(Path(path))
     try:
         movie.pixels(0)  # a codec that is not installed or a damaged file shows here, not in mid-run
-    except MovieError:
+        if movie.facts:
+            movie.facts(0)
+    except BaseException:
         movie.close()
         raise
     return movie
@@ -79,6 +82,7 @@ def _joined(folder: Path, parts: Sequence[Movie]) -> Movie:
         path=folder,
         n_frames=starts[-1],
         shape=parts[0].shape,
+        largest_shape=max((part.shape for part in parts), key=math.prod),
         dtype=parts[0].dtype,
         read=read,
         um_per_px=parts[0].um_per_px,

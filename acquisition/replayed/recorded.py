@@ -1,13 +1,18 @@
 """A recorded movie: frames read one at a time, what is known about them, and the names our sessions use.
 
-The recorder (realtime/images.py) writes under these names and the readers of this package read them.
+The recorder (realtime/session/images.py) writes under these names and the readers of this package read them.
 """
 
+import lzma
 import re
-from collections.abc import Callable
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -42,10 +47,30 @@ S_PER_UNIT = {
     "nanosecond": 1e-9, "ns": 1e-9, "microsecond": 1e-6, "µs": 1e-6, "millisecond": 1e-3, "ms": 1e-3,
     "second": 1.0, "sec": 1.0, "s": 1.0, "minute": 60.0, "min": 60.0, "hour": 3600.0, "h": 3600.0,
 }  # fmt: skip
+LAST_NS = 2.0**63
 
 
 class MovieError(ValueError):
     """A movie that cannot be played: what, where, the value seen, what is allowed and what to do."""
+
+
+DAMAGE: tuple[type[Exception], ...] = (
+    ValueError, TypeError, LookupError, AttributeError, OSError, RuntimeError, EOFError,
+    struct.error, zlib.error, lzma.LZMAError, ElementTree.ParseError,
+)  # fmt: skip
+"""What file libraries and codecs raise for an unknown codec, a missing part or bytes that make no sense."""
+
+
+@contextmanager
+def damage(what: str, *further_kinds: type[Exception]) -> Iterator[None]:
+    """Whatever bytes can break while a movie is read is said in one way: a MovieError that begins with `what`."""
+    try:
+        yield
+    except MovieError:
+        raise
+    except DAMAGE + further_kinds as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise MovieError(f"{what} ({why}); save or copy the movie again") from error
 
 
 @dataclass(frozen=True)
@@ -73,6 +98,8 @@ class Movie:
     dtype: PixelType
     read: Callable[[int], Pixels] = field(repr=False)
     close: Callable[[], None] = field(repr=False, default=lambda: None)
+    largest_shape: tuple[int, int] | None = None
+    """Of the frames with the most pixels, if that is not the first one's."""
     um_per_px: float | None = None
     times_ns: Ints | None = field(repr=False, default=None)
     """`[n_frames]` end of exposure on the clock of the recording; only differences mean anything."""
@@ -134,7 +161,9 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
 
 def regular_times_ns(n_frames: int, interval_s: float) -> Ints | None:
     """Times of frames that are `interval_s` apart, or None if that says nothing."""
-    return np.round(np.arange(n_frames) * (interval_s * 1e9)).astype(np.int64) if interval_s > 0 else None
+    if not 0 < interval_s * 1e9 * n_frames < LAST_NS:
+        return None
+    return np.round(np.arange(n_frames) * (interval_s * 1e9)).astype(np.int64)
 
 
 def rising_or_none(times_ns: Ints) -> Ints | None:

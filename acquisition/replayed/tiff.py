@@ -1,11 +1,10 @@
 """Movies in TIFF files: OME-TIFF, stacks (ImageJ's and plain ones) and folders with one frame a file."""
 
-import lzma
-import xml.etree.ElementTree as ElementTree
-import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from acquisition.replayed.recorded import (
     Movie,
     MovieError,
     Pixels,
+    damage,
     grey_type,
     natural_key,
     refuse_axes,
@@ -27,25 +27,40 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
 TIFF_SUFFIXES = (".tif", ".tiff")
-DAMAGE = (ValueError, AttributeError, OSError, RuntimeError, zlib.error, lzma.LZMAError)
-"""What tifffile and the codecs raise for an unknown codec, a missing page or bytes that make no sense."""
 TIME_AXES = "TIQ"
 """tifffile's letters for time, for a plain sequence of images, and for an axis nobody named."""
 
 
 def open_tiff(path: Path) -> Movie:
     """A movie in one file (an OME-TIFF may go on in further files)."""
-    tiff = _opened(path)
-    try:
-        return _movie(path, tiff)
-    except MovieError:
-        tiff.close()
-        raise
+    from tifffile import TiffFile
+
+    with _damage(f"{path}: not a readable TIFF file"):
+        tiff = TiffFile(path)
+        try:
+            return _movie(path, tiff)
+        except BaseException:
+            tiff.close()
+            raise
+
+
+def _damage(what: str) -> AbstractContextManager[None]:
+    from tifffile import TiffFileError
+
+    return damage(what, TiffFileError)
 
 
 def _movie(path: Path, tiff: "TiffFile") -> Movie:
+    if not tiff.series:
+        raise MovieError(f"{path}: this TIFF file holds no images; give one with at least one frame")
     series = tiff.series[0]
     n_frames = _n_frames(path, series)
+    n_written = int((tiff.imagej_metadata or {}).get("images", n_frames))
+    if n_written > n_frames:
+        raise MovieError(
+            f"{path}: its header speaks of {n_written} images, but {n_frames} can be found; the file was not written or "
+            "copied whole, so save or copy the movie again"
+        )
     um_per_px, times_ns = _scale_and_times(tiff, n_frames)
     return Movie(
         path=path,
@@ -93,19 +108,6 @@ def _single_frame(path: Path) -> Movie:
     return movie
 
 
-def _opened(path: Path) -> "TiffFile":
-    from tifffile import TiffFile, TiffFileError
-
-    try:
-        tiff = TiffFile(path)
-    except TiffFileError as error:
-        raise MovieError(f"{path}: not a readable TIFF file ({error}); save the movie again") from error
-    if not tiff.series:
-        tiff.close()
-        raise MovieError(f"{path}: this TIFF file holds no images; give one with at least one frame")
-    return tiff
-
-
 def _n_frames(path: Path, series: "TiffPageSeries") -> int:
     """Frames along time; refuses colour, several channels, z-stacks and other things."""
     sizes = dict(zip(series.axes, series.shape, strict=True))
@@ -122,32 +124,29 @@ def _n_frames(path: Path, series: "TiffPageSeries") -> int:
 def _reader(path: Path, tiff: "TiffFile", series: "TiffPageSeries", n_frames: int) -> Callable[[int], Pixels]:
     """How a frame is read: by its place in the file if the stack is one plain block, else by page."""
     if series.dataoffset is not None:
-        return _block_reader(tiff, series)
+        return _block_reader(path, tiff, series)
     if len(series.pages) != n_frames:
         raise MovieError(f"{path}: {len(series.pages)} pages for {n_frames} frames; save the movie again")
 
     def read(position: int) -> Pixels:
-        try:
+        with _damage(f"{path}: frame {position} cannot be read"):
             pixels: Pixels = series.pages[position].asarray()  # type: ignore[union-attr]
-        except DAMAGE as error:
-            raise MovieError(f"{path}: frame {position} cannot be read: {error}") from error
-        return pixels
+            return pixels
 
     return read
 
 
-def _block_reader(tiff: "TiffFile", series: "TiffPageSeries") -> Callable[[int], Pixels]:
+def _block_reader(path: Path, tiff: "TiffFile", series: "TiffPageSeries") -> Callable[[int], Pixels]:
     """ImageJ writes large stacks as one block behind a single page."""
     height, width = series.shape[-2:]
     dtype = np.dtype(tiff.byteorder + series.dtype.char)
     start = series.dataoffset or 0
 
     def read(position: int) -> Pixels:
-        tiff.filehandle.seek(start + position * height * width * dtype.itemsize)
-        pixels: Pixels = tiff.filehandle.read_array(dtype, height * width)
-        if pixels.size != height * width:
-            raise MovieError(f"{tiff.filename}: the file ends within frame {position}; it was not written whole")
-        return pixels.reshape(height, width)
+        with _damage(f"{path}: frame {position} cannot be read"):
+            tiff.filehandle.seek(start + position * height * width * dtype.itemsize)
+            pixels: Pixels = tiff.filehandle.read_array(dtype, height * width)
+            return pixels.reshape(height, width)
 
     return read
 

@@ -19,6 +19,7 @@ from acquisition.replayed.recorded import (
     Movie,
     MovieError,
     Pixels,
+    damage,
     grey_type,
     refuse_axes,
     regular_times_ns,
@@ -63,11 +64,9 @@ def open_zarr(path: Path, *, may_be_empty: bool = False) -> Movie:
 def _reader(path: Path, array: "TensorStore", axes: list[str]) -> Callable[[int], Pixels]:
     def read(position: int) -> Pixels:
         where = tuple(position if axis == "t" else 0 for axis in axes[:-2])
-        try:
+        with damage(f"{path}: frame {position} cannot be read"):
             pixels: Pixels = array[where].read().result()
-        except ValueError as error:  # what tensorstore raises for a damaged chunk or a file it may not read
-            raise MovieError(f"{path}: frame {position} cannot be read: {error}") from error
-        return pixels
+            return pixels
 
     return read
 
@@ -101,7 +100,7 @@ def _image_metadata(path: Path) -> _Image:
             f"{path}: this Zarr folder has no OME multiscales metadata at its top; "
             "give the folder of one OME-Zarr image (version 0.4 or 0.5), which may lie deeper"
         )
-    try:
+    with damage(f"{path}: its OME metadata are damaged or older than version 0.4"):
         image = multiscales[0]
         axes, level = image["axes"], image["datasets"][0]
         names = [str(axis["name"]).lower() for axis in axes]
@@ -112,19 +111,15 @@ def _image_metadata(path: Path) -> _Image:
         by_name = dict(zip(names, scale, strict=True))
         um_per_px = by_name["x"] * um_per_unit if um_per_unit and "x" in by_name else None
         return _Image(str(level["path"]), names, um_per_px, by_name.get("t", 0.0) * s_per_unit)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise MovieError(f"{path}: its OME metadata are damaged or older than version 0.4 ({error!r})") from error
 
 
 def _attributes(path: Path) -> dict[str, Any]:
     """The OME attributes, wherever this version of the format keeps them."""
-    try:
+    with damage(f"{path}: its metadata are not readable JSON"):
         if (path / "zarr.json").is_file():
             attributes = json.loads((path / "zarr.json").read_text("utf-8")).get("attributes", {})
             return dict(attributes.get("ome", {}))
         return dict(json.loads((path / ".zattrs").read_text("utf-8"))) if (path / ".zattrs").is_file() else {}
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MovieError(f"{path}: its metadata are not readable JSON ({error})") from error
 
 
 def _scale(n_axes: int, *levels: list[dict[str, Any]] | None) -> list[float]:
@@ -144,10 +139,8 @@ def _open_array(path: Path, *, complete: bool = True) -> "TensorStore":
     driver = "zarr3" if (path / "zarr.json").is_file() else "zarr"
     kvstore = {"driver": "file", "path": f"{path.resolve().as_posix()}/"}
     spec = {"driver": driver, "kvstore": kvstore, "fill_missing_data_reads": not complete}
-    try:
+    with damage(f"{path}: this array of an OME-Zarr cannot be opened"):
         return tensorstore.open(spec, open=True, read=True).result()
-    except ValueError as error:
-        raise MovieError(f"{path}: the pixels of this OME-Zarr cannot be opened: {error}") from error
 
 
 # --- facts of our own sessions ------------------------------------------------------------------------------
@@ -157,16 +150,22 @@ class _FactsReader:
     """Facts of a frame, read a block of rows at a time so that a long session stays on the disk."""
 
     def __init__(self, group: Path) -> None:
+        self._group = group
         self._arrays = {name: _open_array(group / name) for name in FACTS}
         self._block = -1
         self._columns: dict[str, Any] = {}
 
     def column(self, name: str, n_frames: int) -> Ints:
         """A whole column; frames whose pixels are not visible yet are left out."""
-        values: Ints = self._arrays[name][:n_frames].read().result()
-        return values
+        with damage(f"{self._group / name}: what was recorded with the frames cannot be read"):
+            values: Ints = self._arrays[name][:n_frames].read().result()
+            return values
 
     def __call__(self, position: int) -> FrameFacts:
+        with damage(f"{self._group}: what was recorded with frame {position} cannot be read"):
+            return self._read(position)
+
+    def _read(self, position: int) -> FrameFacts:
         block, row = divmod(position, FACTS_BLOCK)
         if block != self._block:
             first = block * FACTS_BLOCK

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from acquisition.actuation import Level
 from acquisition.clock import NS_PER_MS, SystemClock
 from acquisition.frame import Frame, FrameHeader, StagePosition
 from realtime.bus import BusError, Client
@@ -31,6 +32,7 @@ class InferenceProcess:
         assert ticket.inbox is not None
         self.clock = SystemClock()
         self._run = ticket.run
+        self._incarnation = self.clock.now_ns()
         self._ring = Ring.attach(ticket.ring)
         self._door = Client("door", ticket.door, ticket.run, ticket.keys)
         self._inbox = Client("inbox", ticket.inbox, ticket.run, ticket.keys)
@@ -46,7 +48,9 @@ class InferenceProcess:
 
     def start(self) -> None:
         """Say that a fresh tracker and fresh policies are ready."""
-        started = InferenceStarted(run=self._run, pid=os.getpid(), perception=self._perception_name)
+        started = InferenceStarted(
+            run=self._run, pid=os.getpid(), perception=self._perception_name, incarnation=self._incarnation
+        )
         self._inbox.send(started)
         self._door.send(started)
 
@@ -86,7 +90,7 @@ class InferenceProcess:
         scene = analysis.scene
         self._analysed += 1
         self._skipped_in_all += self._skipped
-        self._inbox.send(analysed(self._run, analysis, self._skipped))
+        self._inbox.send(analysed(self._run, analysis, self._skipped, self._incarnation))
         self._skipped = 0
         for text in analysis.complaints:
             self._say("warning", text)
@@ -95,7 +99,7 @@ class InferenceProcess:
             "cells": len(scene.cells), "tracks": len(scene.tracks), "analysed": self._analysed, "skipped": self._skipped_in_all,
         }  # fmt: skip
 
-    def _say(self, level: str, text: str) -> None:
+    def _say(self, level: Level, text: str) -> None:
         self._inbox.send(Notice(run=self._run, t_ns=self.clock.now_ns(), source="inference", level=level, text=text))
 
     def close(self) -> None:

@@ -1,12 +1,11 @@
 """The recorder process: keeps every frame and every word, and lets go of a ring slot only when its pixels are safe."""
 
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 
 from acquisition.clock import NS_PER_S, SystemClock
 from realtime.bus import Client, Inbox
-from realtime.processes.ticket import Ended, Lifeline, Pulse, Ready, Reporter, Ticket
+from realtime.processes.ticket import Ended, Lifeline, Pulse, Ready, Reporter, Ticket, Working
 from realtime.ring import Ring
 from realtime.session.disk import DiskFull, RecordingError
 from realtime.session.writer import SessionWriter
@@ -17,6 +16,8 @@ BUSY_S = 0.002
 LAST_WORDS_S = 2.0
 ALONE_S = 4.0
 QUIET_S = 0.2
+FIGURES_NS = NS_PER_S // 5
+WORKING_NS = NS_PER_S // 2
 
 
 class RecorderProcess:
@@ -33,7 +34,9 @@ class RecorderProcess:
         self._door = Client("door", ticket.door, ticket.run, ticket.keys)
         self._pulse = Pulse(ticket, ticket.door)
         self._seqs: deque[int] = deque()
-        self._n_released = 0
+        """Of the frames that are being written, in the ring."""
+        self._n_released = self._n_kept = self._n_told = 0
+        self._figures_due_ns = self._working_due_ns = 0
         self._inference_runs = False
         self._ended_ns: int | None = None
         self._alone_ns: int | None = None
@@ -46,14 +49,12 @@ class RecorderProcess:
 
     def turn(self) -> None:
         """Write what has come, release what is safe."""
-        waiting = bool(self._seqs)
-        for _, message in self.inbox.receive(BUSY_S if waiting else IDLE_S):
+        for _, message in self.inbox.receive(BUSY_S if self._seqs else IDLE_S):
             self._keep(message)
         self._release(self.writer.settled())
         self._note_refusals()
         self._pulse.progress += 1
-        refused = {f"{what}s_refused": float(n) for what, n in self.inbox.refusals.counts.items()}
-        self._pulse.figures = self.writer.figures() | refused
+        self._refresh_figures()
 
     def over(self) -> bool:
         """True once the run has ended and inference has said its last word, or would have by now."""
@@ -66,35 +67,44 @@ class RecorderProcess:
         """The supervisor is gone. The others notice it too, and get a while to say how the run ended."""
         self._alone_ns = self._alone_ns or self.clock.now_ns()
 
-    def drain(self) -> None:
-        """Keep what is still on its way, until nothing comes any more."""
-        for _, message in self.inbox.receive(QUIET_S):
-            self._keep(message)
+    def drain(self, reporter: Reporter) -> None:
+        """Keep what is still on its way, until nothing comes any more and every frame is on the disk."""
+        quiet = False
+        while not quiet or self._seqs:
+            quiet = True
+            for _, message in self.inbox.receive(QUIET_S):
+                quiet = False
+                self._keep(message)
+                self._report_work(reporter)
+            self._release(self.writer.settled())
+            self._report_work(reporter)
 
     def complain(self, text: str) -> None:
         """Ask the acquisition process to end the run, once."""
         if not self.problem:
             self.problem = text
             self._door.send(
-                Notice(run=self._run, t_ns=self.clock.now_ns(), source="recorder", level="error", text=text)
+                Notice(run=self._run, t_ns=self.clock.now_ns(), source="recorder", level="error", text=text[:4000])
             )
 
     def close(self) -> None:
         """Finish the session and let go; `writer.close` is what makes it complete."""
         try:
             self.writer.close()
-            self._release(self.writer.settled())
+            self._release(self.writer.n_settled)
         finally:
             self._pulse.stop()
             for part in (self.inbox, self._door, self._ring):
                 part.close()
 
     def _keep(self, message: AnyMessage) -> None:
+        self._watch_space()
+        self._n_kept += 1
         match message:
             case FrameReady(header=header, slot=slot, seq=seq):
-                pixels = self._ring.view(slot, seq, header.shape, header.dtype)
-                self._insist(lambda: self.writer.add_frame(message, pixels))
+                self.writer.add_frame(message, self._ring.view(slot, seq, header.shape, header.dtype))
                 self._seqs.append(seq)
+                self._release(self.writer.settled())  # behind a backlog the camera waits for slots now
                 return
             case InferenceStarted():
                 self._inference_runs = True
@@ -102,7 +112,7 @@ class RecorderProcess:
                 self._inference_runs = False
             case RunEnded():
                 self._ended_ns = self.clock.now_ns()
-        self._insist(lambda: self.writer.add(message))
+        self.writer.add(message)
 
     def _note_refusals(self) -> None:
         self.inbox.count_strangers()
@@ -111,13 +121,24 @@ class RecorderProcess:
                 Notice(run=self._run, t_ns=self.clock.now_ns(), source="recorder", level="warning", text=text[:4000])
             )
 
-    def _insist(self, write: Callable[[], None]) -> None:
+    def _watch_space(self) -> None:
         """When space runs short the run is asked to end, and what is on its way still goes into the reserve."""
         try:
-            write()
+            self.writer.check_space()
         except DiskFull as full:
             self.complain(str(full))
-            write()
+
+    def _refresh_figures(self) -> None:
+        if self.clock.now_ns() >= self._figures_due_ns:
+            self._figures_due_ns = self.clock.now_ns() + FIGURES_NS
+            refused = {f"{what}s_refused": float(n) for what, n in self.inbox.refusals.counts.items()}
+            self._pulse.figures = self.writer.figures() | refused
+
+    def _report_work(self, reporter: Reporter) -> None:
+        n_written = self._n_kept + self._n_released
+        if n_written > self._n_told and self.clock.now_ns() >= self._working_due_ns:
+            self._n_told, self._working_due_ns = n_written, self.clock.now_ns() + WORKING_NS
+            reporter.say(Working(n_written=n_written))
 
     def _release(self, n_settled: int) -> None:
         while self._n_released < n_settled:
@@ -135,7 +156,7 @@ def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
             process.turn()
             if lifeline.cut:
                 process.left_alone()
-        process.drain()
+        process.drain(reporter)
     except RecordingError as error:
         process.complain(str(error))
         return Ended(ok=False, reason=str(error))

@@ -19,7 +19,9 @@ from realtime.config import RunConfig
 from realtime.processes.child import ASK_S, Child, Reports
 from realtime.processes.ticket import Ended, Ready, Report, Role, Ticket
 from realtime.ring import remove_ring
+from realtime.session.disk import RecordingError
 from realtime.session.header import session_toml
+from realtime.session.summary import summarise_if_missing
 from realtime.wire import AnyMessage, Notice, OperatorCommand, ProcessLost, RunEnded, Status
 
 TICK_S = 0.1
@@ -148,6 +150,7 @@ class Supervisor:
             return self._leave_rig_safe(acquisition)
         self.children["inference"].let_go()
         recorder = self._wait_for("recorder")
+        self._summarise()
         ok = acquisition.ended.ok and recorder.ended is not None and recorder.ended.ok
         reason = acquisition.ended.reason
         if recorder.ended is None or not recorder.ended.ok:
@@ -256,7 +259,12 @@ class Supervisor:
             client.send(RunEnded(run=self.run, reason=reason[:4000], ok=False))
             client.close()
         self._wait_for("recorder")
+        self._summarise()
         return Result(False, reason, self.folder)
+
+    def _summarise(self) -> None:
+        with contextlib.suppress(RecordingError):  # the journal says it too; the run's own end must not be hidden
+            summarise_if_missing(self.folder)
 
     def _make_rig_safe(self) -> str:
         self._rig_made_safe = True  # or tried: once is enough

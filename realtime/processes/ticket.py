@@ -59,7 +59,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     """True only if it never touched the rig, or made it safe and was told so by the devices."""
 
 
-Report = Ready | Ended
+class Working(msgspec.Struct, frozen=True, kw_only=True, tag="working"):
+    """A process that was asked to end still writes; said only if it got on since the last time, so worth waiting for."""
+
+    n_written: int
+    """Messages and frames so far."""
+
+
+Report = Ready | Ended | Working
 
 
 class Reporter:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from acquisition.clock import NS_PER_MS, NS_PER_S
-from realtime.wire import Heartbeat
+from realtime.wire import Heartbeat, finite
 
 
 class Watch:
@@ -33,7 +33,7 @@ class Watch:
         if role not in self._heard_ns:
             return
         self._heard_ns[role] = now_ns
-        self.figures |= {f"{role}_{name}": value for name, value in beat.figures.items()}
+        self.figures |= {f"{role}_{name}": value for name, value in finite(beat.figures).items()}
         if role == "inference" and (beat.progress != self._progress or n_frames == self._frames_then):
             self._progress, self._progress_ns, self._frames_then = beat.progress, now_ns, n_frames
 

@@ -1,4 +1,4 @@
-"""Files of a session: written whole or not at all, and errors that say what the disk lacks."""
+"""Files of a session: their names, written whole or not at all, and errors that say what the disk lacks."""
 
 import errno
 import os
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+CONFIG, JOURNAL, TRACKS, SUMMARY = "session.toml", "journal.jsonl", "tracks.parquet", "summary.json"
 BYTES_PER_GB = 1_000_000_000
 
 
@@ -24,6 +25,10 @@ class DiskFull(RecordingError):
             f"{path}: {free_gb:.2f} GB free, {f'but {must}' if free_gb < needed_gb else 'the disk is full'}; "
             "make room, choose another folder with --out, or shorten the run"
         )
+
+
+class PixelsMissing(RecordingError):
+    """A frame that is in the journal, but whose pixels cannot be read."""
 
 
 class SessionExists(RecordingError):
@@ -45,6 +50,12 @@ def write_whole(path: Path, data: bytes) -> None:
     os.replace(new, path)
 
 
+def as_os_error(failure: ValueError) -> OSError:
+    """What tensorstore says of a failed write, as the operating system would say it."""
+    is_full = "No space left" in str(failure) or "RESOURCE_EXHAUSTED" in str(failure)
+    return OSError(errno.ENOSPC if is_full else errno.EIO, str(failure))
+
+
 @contextmanager
 def explained(path: Path, needed_gb: float) -> Iterator[None]:
     """Turn what the operating system says about a write into our own words."""
@@ -52,9 +63,5 @@ def explained(path: Path, needed_gb: float) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise DiskFull(path, free_gb(path), needed_gb) from error
-        raise RecordingError(f"{path}: cannot be written: {error}; check the disk and its permissions") from error
-    except ValueError as error:  # tensorstore raises nothing else for a failed write
-        if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error):
             raise DiskFull(path, free_gb(path), needed_gb) from error
         raise RecordingError(f"{path}: cannot be written: {error}; check the disk and its permissions") from error

@@ -6,7 +6,7 @@ A reader meets whole frames only: a frame's chunk comes first, then its facts, t
 from collections import deque
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,12 +15,13 @@ from acquisition.clock import NS_PER_MS, Clock
 from acquisition.frame import FrameHeader
 from acquisition.replayed.recorded import FACTS, FACTS_GROUP, Pixels, series_name, text_row
 from realtime.session.chunks import ChunkFiles
-from realtime.session.disk import RecordingError
+from realtime.session.disk import RecordingError, as_os_error
 
 if TYPE_CHECKING:
-    from tensorstore import Context, KvStore
+    from tensorstore import Context, Future, KvStore
 
 Compression = Literal["none", "zstd"]
+Result = TypeVar("Result")
 PUBLISH_NS = 250 * NS_PER_MS
 """How often new frames are shown to readers: each time writes two small files a fact, about 5 ms in all."""
 FACTS_ROWS = 128
@@ -111,7 +112,7 @@ class ImageWriter:
             return
         if failure is not None:
             self._broken = True
-            raise failure
+            raise as_os_error(failure) if isinstance(failure, ValueError) else failure
         self.n_settled += 1
         if self._series is not None:
             self._series.n_written += 1
@@ -139,28 +140,24 @@ class _Series:
         import tensorstore
 
         store = {"driver": "file", "path": f"{path.resolve().as_posix()}/"}
-        self._files = tensorstore.KvStore.open(store, context=context).result()
+        self._files = _done(tensorstore.KvStore.open(store, context=context))
         self._shape, self._dtype = header.shape, header.dtype
         self._metadata = _array_metadata(
             header.dtype, (0, *header.shape), (1, *header.shape), ("t", "y", "x"), CODECS[compression], SEPARATOR
         )
         self._plain = ChunkFiles(path / "0", most_in_flight) if compression == "none" else None
-        self._array = tensorstore.open(
-            {
-                "driver": "zarr3",
-                "kvstore": store | {"path": f"{store['path']}0/"},
-                "metadata": self._metadata | {"shape": [NO_END, *header.shape]},
-                "store_data_equal_to_fill_value": True,
-            },
-            open=True,
-            assume_metadata=True,
-            context=context,
-        ).result()
+        array = {
+            "driver": "zarr3",
+            "kvstore": store | {"path": f"{store['path']}0/"},
+            "metadata": self._metadata | {"shape": [NO_END, *header.shape]},
+            "store_data_equal_to_fill_value": True,
+        }
+        self._array = _done(tensorstore.open(array, open=True, assume_metadata=True, context=context))
         self._facts = _Facts(self._files)
         self._pending: deque[tuple[FrameHeader, float]] = deque()
         self._n_begun = self._n_shown = self.n_written = 0
         self._show_length(0)
-        self._files.write("zarr.json", _group({"ome": _ome(path.name, header)})).result()
+        _done(self._files.write("zarr.json", _group({"ome": _ome(path.name, header)})))
 
     def takes(self, header: FrameHeader) -> bool:
         """Whether this frame is like the others."""
@@ -193,7 +190,7 @@ class _Series:
 
     def _show_length(self, n_frames: int) -> None:
         metadata = self._metadata | {"shape": [n_frames, *self._shape]}
-        self._files.write("0/zarr.json", _json(metadata)).result()
+        _done(self._files.write("0/zarr.json", _json(metadata)))
 
 
 class _Facts:
@@ -202,7 +199,7 @@ class _Facts:
     def __init__(self, files: "KvStore") -> None:
         self._files = files
         self._chunk = {name: np.zeros((FACTS_ROWS, n), dtype) for name, (dtype, n) in FACTS.items()}
-        self._files.write(f"{FACTS_GROUP}/zarr.json", _group({})).result()
+        _done(self._files.write(f"{FACTS_GROUP}/zarr.json", _group({})))
         self._show_length(0)
 
     def write(self, at: int, rows: list[tuple[FrameHeader, float]]) -> None:
@@ -223,7 +220,15 @@ class _Facts:
 
     def _write_all(self, files: dict[str, bytes]) -> None:
         for write in [self._files.write(f"{FACTS_GROUP}/{key}", data) for key, data in files.items()]:
-            write.result()
+            _done(write)
+
+
+def _done(work: "Future[Result]") -> Result:
+    """Its result, once it is there; tensorstore raises a ValueError where a file system would raise an OSError."""
+    try:
+        return work.result()
+    except ValueError as failure:
+        raise as_os_error(failure) from failure
 
 
 def _facts(header: FrameHeader, dose_mj: float) -> dict[str, Any]:

@@ -7,9 +7,8 @@ import msgspec
 
 from acquisition.clock import NS_PER_S, Clock
 from realtime.session.disk import RecordingError
-from realtime.wire import VERSION, AnyMessage, FrameAnalysed, FrameReady, Heartbeat, Status
+from realtime.wire import VERSION, AnyMessage, FrameAnalysed, FrameReady, Heartbeat, RunEnded, Status, finite
 
-JOURNAL = "journal.jsonl"
 FLUSH_NS = NS_PER_S
 MAY_WAIT = (FrameReady, FrameAnalysed, Heartbeat, Status)
 """Frequent messages; every other one is handed to the system at once."""
@@ -52,6 +51,8 @@ def line(message: AnyMessage) -> bytes:
     """A message as the journal keeps it."""
     if isinstance(message, FrameAnalysed) and message.tracks:
         message = msgspec.structs.replace(message, tracks={})
+    elif isinstance(message, (RunEnded, Heartbeat, Status)):
+        message = msgspec.structs.replace(message, figures=finite(message.figures))
     return _encode(message) + b"\n"
 
 

@@ -6,19 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from acquisition.clock import NS_PER_S
 from acquisition.frame import FrameHeader
 from acquisition.replayed.movies import open_session
 from acquisition.replayed.recorded import Movie, MovieError, Pixels
-from realtime.session.disk import (
-    RecordingError,
-)
-from realtime.session.journal import JOURNAL, read_journal
+from realtime.session.disk import CONFIG, JOURNAL, PixelsMissing, RecordingError
+from realtime.session.journal import read_journal
 from realtime.wire import AnyMessage, FrameReady
-
-CONFIG, TRACKS, SUMMARY = "session.toml", "tracks.parquet", "summary.json"
-LOOK_NS = NS_PER_S // 2
-"""Free space is looked at this often, and after each tenth of min_free_gb that was written."""
 
 
 class SessionReader:
@@ -53,21 +46,24 @@ class SessionReader:
         return len(self._movie)
 
     def pixels(self, frame_index: int) -> Pixels:
-        """Pixels of the frame with this index, `[H, W]`, read-only."""
+        """Pixels of the frame with this index, `[H, W]`, read-only. Raises PixelsMissing."""
         indices = self._movie.indices
         if indices is None:
-            raise RecordingError(f"{self.folder}: the indices of its frames are missing; it is not whole")
+            raise PixelsMissing(f"{self.folder}: the indices of its frames are missing; it is not whole")
         position = int(np.searchsorted(indices, frame_index))
         if position == len(indices) or indices[position] != frame_index:
-            raise RecordingError(
+            raise PixelsMissing(
                 f"{self.folder}: no pixels of frame {frame_index}; {len(indices)} frames from {indices[0]} "
                 f"to {indices[-1]} are readable. The camera lost it, or the run was killed too early"
             )
-        return self._movie.pixels(position)
+        try:
+            return self._movie.pixels(position)
+        except MovieError as error:
+            raise PixelsMissing(str(error)) from error
 
     @cached_property
     def _movie(self) -> Movie:
         try:
             return open_session(self.folder)
         except MovieError as error:
-            raise RecordingError(str(error)) from error
+            raise PixelsMissing(str(error)) from error

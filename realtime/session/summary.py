@@ -4,21 +4,24 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from acquisition.clock import NS_PER_S
 from acquisition.commands import PulseSorter
 from acquisition.replayed.movies import open_session
 from acquisition.replayed.recorded import MovieError
 from realtime.latency import ACTION_STAGES, ANALYSIS_STAGES, Ledger
-from realtime.session.journal import JOURNAL, read_journal
+from realtime.session.disk import JOURNAL, SUMMARY, explained, write_whole
+from realtime.session.journal import read_journal
 from realtime.wire import (
     AnyMessage,
-    DecisionMade,
     FrameAnalysed,
     FrameReady,
     InferenceStarted,
     Notice,
     OutcomeReached,
     RunEnded,
+    finite,
 )
 
 OPERATOR = "operator"
@@ -30,11 +33,14 @@ class Summary:
 
     def __init__(self) -> None:
         self._run = ""
-        self._recorded = self._lost = self._analysed = self._skipped = self._starts = 0
+        self._recorded = self._gaps = self._analysed = self._starts = 0
         self._next_index = 0
         self._first_ns = self._last_ns = 0
         self._dose_mj = 0.0
-        self._decided: Counter[str] = Counter()
+        self._open: dict[str, str] = {}
+        """Decisions without an outcome yet: id → policy."""
+        self._answered: set[str] = set()
+        """Outcomes that came before the account of the frame on which the decision was made."""
         self._outcomes: dict[str, Counter[str]] = defaultdict(Counter)
         self._events: Counter[str] = Counter()
         self._dropped = 0
@@ -50,8 +56,6 @@ class Summary:
                 self._add_frame(message)
             case FrameAnalysed():
                 self._add_analysis(message)
-            case DecisionMade(decision=decision):
-                self._decided[decision.policy] += 1
             case OutcomeReached():
                 self._add_outcome(message)
             case InferenceStarted():
@@ -60,21 +64,27 @@ class Summary:
                 self._notices[level] += 1
             case RunEnded():
                 self._end = message
-            case _:  # heartbeats, status and operators' commands change no figure
+            case _:  # what operators ask for and what processes say of themselves change no figure
                 pass
 
     def as_dict(self) -> dict[str, Any]:
-        """What summary.json holds."""
+        """What summary.json holds.
+
+        Frames that the camera lost and frames that found the ring full both leave gaps in the indices; which is which
+        is known from the run's last word. Skipped by inference: recorded, but never analysed, restarts included.
+        """
         end = self._end
+        figures = finite(end.figures) if end else {}
         return {
             "run": self._run,
             "ok": end is not None and end.ok,
             "end": end.reason if end else "the run was cut off before it could say why",
             "duration_s": round((self._last_ns - self._first_ns) / NS_PER_S, 3),
             "frames_recorded": self._recorded,
-            "frames_lost_by_camera": self._lost,
+            "frames_lost_by_camera": int(figures.get("frames_lost_by_camera", self._gaps)),
+            "frames_dropped_as_ring_was_full": int(figures.get("frames_dropped", 0)),
             "frames_analysed": self._analysed,
-            "frames_skipped_by_inference": self._skipped,
+            "frames_skipped_by_inference": max(0, self._recorded - self._analysed),
             "inference_restarts": max(0, self._starts - 1),
             "dose_mj": self._dose_mj,
             "decisions": self._decisions(),
@@ -82,7 +92,7 @@ class Summary:
             "events": dict(sorted(self._events.items())),
             "notices": dict(sorted(self._notices.items())),
             "latency": {stage: dict(row) for stage, row in self._ledger.summary().items()},
-            "figures": dict(end.figures) if end else {},
+            "figures": figures,
         }
 
     def _add_frame(self, message: FrameReady) -> None:
@@ -90,13 +100,17 @@ class Summary:
         self._first_ns = self._first_ns if self._recorded else header.t_ns
         self._last_ns = header.t_ns
         self._recorded += 1
-        self._lost += header.index - self._next_index
+        self._gaps += header.index - self._next_index
         self._next_index = header.index + 1
         self._dose_mj = message.dose_mj
 
     def _add_analysis(self, message: FrameAnalysed) -> None:
         self._analysed += 1
-        self._skipped += message.skipped
+        for decision in message.decisions:
+            if decision.id in self._answered:
+                self._answered.remove(decision.id)
+            else:
+                self._open[decision.id] = decision.policy
         self._dropped += len(message.dropped)
         self._events.update(event.split(" ", 1)[0] for event in message.events)
         if len(message.ends_ns) == len(ANALYSIS_STAGES):
@@ -105,27 +119,28 @@ class Summary:
     def _add_outcome(self, message: OutcomeReached) -> None:
         policy = message.decision.policy if message.decision else OPERATOR
         self._outcomes[policy][message.outcome.status] += 1
+        if message.decision and self._open.pop(message.decision.id, None) is None:
+            self._answered.add(message.decision.id)
         if len(message.ends_ns) == len(ACTION_STAGES) + 1:
             decided_ns, sent_ns, checked_ns, done_ns = message.ends_ns
-            done_ns -= _waited_on_purpose_ns(message, checked_ns)
+            done_ns -= _waited_on_purpose_ns(message, checked_ns, done_ns)
             self._ledger.add_action(message.exposed_ns, decided_ns, (sent_ns, checked_ns, done_ns))
 
     def _decisions(self) -> dict[str, dict[str, int]]:
         """Per policy: how many outcomes of each status, and how many decisions never met one."""
-        table = {}
-        for policy in sorted(self._decided.keys() | self._outcomes.keys()):
-            outcomes = self._outcomes.get(policy, Counter())
-            unanswered = max(0, self._decided[policy] - outcomes.total()) if policy in self._decided else 0
-            table[policy] = dict(sorted(outcomes.items())) | ({"unanswered": unanswered} if unanswered else {})
-        return table
+        unanswered = Counter(self._open.values())
+        table = {policy: dict(sorted(outcomes.items())) for policy, outcomes in self._outcomes.items()}
+        for policy, n in unanswered.items():
+            table.setdefault(policy, {})["unanswered"] = n
+        return dict(sorted(table.items()))
 
 
-def _waited_on_purpose_ns(message: OutcomeReached, checked_ns: int) -> int:
-    """A pulse that was fired waited for its moment; only what came after that moment is latency."""
-    if message.outcome.status != "done" or message.decision is None:
+def _waited_on_purpose_ns(message: OutcomeReached, checked_ns: int, done_ns: int) -> int:
+    """A pulse waits for its moment; only what comes after that moment is latency."""
+    command = message.decision.command if message.decision else None
+    if not isinstance(command, PulseSorter) or done_ns < command.at_ns:
         return 0
-    command = message.decision.command
-    return max(0, command.at_ns - checked_ns) if isinstance(command, PulseSorter) else 0
+    return max(0, command.at_ns - checked_ns)
 
 
 def summarise(folder: Path) -> dict[str, Any]:
@@ -137,6 +152,22 @@ def summarise(folder: Path) -> dict[str, Any]:
     for message in read_journal(folder / JOURNAL):
         summary.add(message)
     return summary.as_dict() | {"frames_readable": _frames_readable(folder)}
+
+
+def summarise_if_missing(folder: Path) -> None:
+    """Give a session whose recorder died before the end the summary that its journal allows.
+
+    Does nothing if there is a summary, or no journal. Raises RecordingError.
+    """
+    if (folder / JOURNAL).exists() and not (folder / SUMMARY).exists():
+        account = summarise(folder)
+        with explained(folder, needed_gb=0.0):
+            write_summary(folder, account)
+
+
+def write_summary(folder: Path, account: dict[str, Any]) -> None:
+    """summary.json, for people and programs."""
+    write_whole(folder / SUMMARY, msgspec.json.format(msgspec.json.encode(account), indent=2) + b"\n")
 
 
 def _frames_readable(folder: Path) -> int:

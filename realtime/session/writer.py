@@ -1,5 +1,6 @@
 """A session folder: session.toml, images.ome.zarr, tracks.parquet, journal.jsonl and summary.json."""
 
+from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,21 +14,24 @@ from acquisition.commands import AtLeastOne
 from acquisition.replayed.recorded import Pixels
 from realtime.session.disk import (
     BYTES_PER_GB,
+    CONFIG,
+    JOURNAL,
+    SUMMARY,
+    TRACKS,
     DiskFull,
     SessionExists,
     explained,
     free_gb,
-    write_whole,
 )
 from realtime.session.images import Compression, ImageWriter
-from realtime.session.journal import JOURNAL, JournalWriter
-from realtime.session.summary import Summary
+from realtime.session.journal import JournalWriter
+from realtime.session.summary import Summary, write_summary
 from realtime.session.tables import TrackTable
 from realtime.wire import AnyMessage, FrameAnalysed, FrameReady
 
-CONFIG, TRACKS, SUMMARY = "session.toml", "tracks.parquet", "summary.json"
 LOOK_NS = NS_PER_S // 2
 """Free space is looked at this often, and after each tenth of min_free_gb that was written."""
+RATE_OVER_NS = NS_PER_S
 
 
 class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +62,8 @@ class SessionWriter:
             undo.pop_all()
         self._summary = Summary()
         self._closed = False
-        self._rate_from = (clock.now_ns(), 0)
+        self._written = deque([(clock.now_ns(), 0)])
+        """(when, bytes) at each call of `figures` in the last second, and at the last one before it."""
 
     def __enter__(self) -> "SessionWriter":
         return self
@@ -68,12 +73,23 @@ class SessionWriter:
     ) -> None:
         self.close()
 
+    def check_space(self) -> None:
+        """Raise DiskFull, every now and then, while less than min_free_gb is free. The next writes may still fit."""
+        written_gb = (self._images.n_bytes - self._looked_bytes) / BYTES_PER_GB
+        is_old = self._clock.now_ns() - self._looked_ns >= LOOK_NS
+        if is_old or written_gb > self._settings.min_free_gb / 10:
+            self._looked_bytes = self._images.n_bytes
+            with explained(self.folder, self._settings.min_free_gb):
+                self._look_at_free_space()
+
     def add_frame(self, message: FrameReady, pixels: Pixels) -> None:
-        """Begin to write a frame; its pixels must not change until `settled` has counted it."""
+        """Begin to write a frame; its pixels must not change until `settled` has counted it.
+
+        Not to be repeated if it raises: the journal may name the frame, but its pixels have not been begun.
+        """
         with explained(self.folder, self._settings.min_free_gb):
-            self._look_at_free_space_if_due()
-            self._images.add(message.header, message.dose_mj, pixels)
             self._note(message)
+            self._images.add(message.header, message.dose_mj, pixels)
 
     def settled(self) -> int:
         """How many frames, in the order of add_frame, no longer need their pixels. Waits for no frame."""
@@ -81,6 +97,11 @@ class SessionWriter:
             self._images.settle()
             self._journal.flush_if_due()
             self._tracks.close_part_if_due()
+        return self.n_settled
+
+    @property
+    def n_settled(self) -> int:
+        """What `settled` said last, or `close` has made of it; touches no file."""
         return self._images.n_settled
 
     def add(self, message: AnyMessage) -> None:
@@ -88,15 +109,17 @@ class SessionWriter:
         if isinstance(message, FrameReady):
             raise TypeError("a frame is recorded by add_frame, with its pixels")
         with explained(self.folder, self._settings.min_free_gb):
-            self._look_at_free_space_if_due()
             if isinstance(message, FrameAnalysed):
                 self._tracks.add(message)
             self._note(message)
 
     def figures(self) -> dict[str, float]:
-        """For the status line; the rate is that since the last call."""
-        (then_ns, then_bytes), now_ns = self._rate_from, self._clock.now_ns()
-        self._rate_from = (now_ns, self._images.n_bytes)
+        """For the status line; the rate is that of the last second. Asks the file system: not for every frame."""
+        now_ns = self._clock.now_ns()
+        self._written.append((now_ns, self._images.n_bytes))
+        while now_ns - self._written[1][0] >= RATE_OVER_NS:
+            self._written.popleft()
+        then_ns, then_bytes = self._written[0]
         elapsed_s = max(1, now_ns - then_ns) / NS_PER_S
         return {
             "free_gb": free_gb(self.folder),
@@ -123,15 +146,7 @@ class SessionWriter:
         self._summary.add(message)
 
     def _write_summary(self) -> None:
-        summary = self._summary.as_dict() | {"frames_readable": self._images.n_settled}
-        write_whole(self.folder / SUMMARY, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
-
-    def _look_at_free_space_if_due(self) -> None:
-        written_gb = (self._images.n_bytes - self._looked_bytes) / BYTES_PER_GB
-        is_old = self._clock.now_ns() - self._looked_ns >= LOOK_NS
-        if is_old or written_gb > self._settings.min_free_gb / 10:
-            self._looked_bytes = self._images.n_bytes
-            self._look_at_free_space()
+        write_summary(self.folder, self._summary.as_dict() | {"frames_readable": self.n_settled})
 
     def _look_at_free_space(self) -> None:
         self._looked_ns = self._clock.now_ns()

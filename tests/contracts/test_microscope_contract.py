@@ -175,13 +175,32 @@ def test_frames_come_in_order_with_true_headers(rig: Rig) -> None:
     assert headers[-1].index == 5 + rig.microscope.lost_frames()
 
 
-def test_every_exposure_is_counted_as_light(rig: Rig) -> None:
-    assert rig.microscope.lit_ms() == 0
+def test_every_exposure_is_counted_as_dose(rig: Rig) -> None:
+    assert rig.microscope.dose_mj() == 0
     rig.microscope.start()
-    exposed_ms = 0.0
+    exposed_mj = 0.0
     for _ in range(5):
-        exposed_ms += rig.frame().header.exposure_ms
-        assert rig.microscope.lit_ms() >= exposed_ms - 1e-6
+        header = rig.frame().header
+        exposed_mj += header.light_mw * header.exposure_ms / 1000
+        assert rig.microscope.dose_mj() >= exposed_mj * (1 - 1e-9)
+    assert exposed_mj > 0
+    rig.microscope.stop()
+    spent_mj = rig.microscope.dose_mj()
+    rig.clock.sleep_s(0.05)
+    assert rig.microscope.dose_mj() == spent_mj, "in the dark nothing is added"
+
+
+def test_each_image_is_counted_at_its_own_light(rig: Rig) -> None:
+    rig.needs(SetLight)
+    rig.microscope.start()
+    rig.frames(3)
+    before_mj = rig.microscope.dose_mj()
+    rig.microscope.apply(SetLight(0.0))
+    first_dark = rig.frame_with(lambda header: header.light_mw == 0).header
+    dark_mj = rig.microscope.dose_mj()
+    rig.frames(3)
+    assert rig.microscope.dose_mj() == dark_mj, "no light, no dose"
+    assert dark_mj <= before_mj + IMAGING.light_mw * (IMAGING.interval_ms + first_dark.exposure_ms) / 1000
 
 
 def test_frames_do_not_change_when_later_ones_arrive(rig: Rig) -> None:
@@ -229,6 +248,24 @@ def test_a_move_ends_where_it_was_sent_or_says_why_not(rig: Rig) -> None:
     for there in (rig.microscope.state().stage, frame.header.stage):
         assert (there.x_um, there.y_um) == pytest.approx((x_um, y_um), abs=tolerance_um)
         assert there.z_um == before.z_um
+
+
+def test_a_move_can_be_halted_and_the_next_one_starts_from_there(rig: Rig) -> None:
+    rig.needs(MoveStage)
+    rig.microscope.halt()
+    start = rig.microscope.state().stage
+    rig.microscope.apply(MoveStage(x_um=start.x_um + 20.0))
+    rig.microscope.halt()
+    assert not rig.microscope.busy()
+    halted = rig.microscope.state().stage
+    rig.clock.sleep_s(0.02)
+    assert rig.microscope.state().stage == halted, "it stands"
+    assert not rig.microscope.busy()
+    rig.microscope.apply(MoveStage(y_um=start.y_um + 3.0))
+    wait_until(lambda: not rig.microscope.busy(), rig.clock, "the stage stands")
+    there = rig.microscope.state().stage
+    tolerance_um = max(0.1, rig.capabilities.um_per_px)
+    assert (there.x_um, there.y_um) == pytest.approx((halted.x_um, start.y_um + 3.0), abs=tolerance_um)
 
 
 @pytest.mark.parametrize(
@@ -287,6 +324,15 @@ def test_a_part_outside_the_sensor_is_refused(rig: Rig) -> None:
         rig.microscope.apply(SetRoi(0, 0, rig.capabilities.width_px + 1, 8))
 
 
+def test_frames_never_outgrow_what_was_announced(rig: Rig) -> None:
+    """Room for frames is made once, from the capabilities."""
+    rig.needs(SetRoi)
+    with pytest.raises(MicroscopeError, match="SetRoi|no part"):
+        rig.microscope.apply(SetRoi(0, 0, rig.capabilities.width_px * 2, rig.capabilities.height_px * 2))
+    rig.microscope.start()
+    assert rig.frame().header.shape == (rig.capabilities.height_px, rig.capabilities.width_px)
+
+
 def test_the_gate_opens_and_shuts(rig: Rig) -> None:
     rig.needs(PulseSorter)
     for opened in (True, True, False, False, True):
@@ -306,19 +352,33 @@ def test_commands_beyond_its_capabilities_are_refused(rig: Rig) -> None:
 def test_start_and_stop_are_idempotent_and_the_index_goes_on(rig: Rig) -> None:
     rig.microscope.start()
     rig.microscope.start()
-    last = rig.frames(3)[-1].header
+    last, lost = rig.frames(3)[-1].header, rig.microscope.lost_frames()
     rig.microscope.stop()
     rig.microscope.stop()
     assert not rig.microscope.state().shutter_open
-    while (late := rig.microscope.poll_frame()) is not None:
-        last = late.header
-    lost = rig.microscope.lost_frames()
     rig.clock.sleep_s(0.1)
-    assert rig.microscope.poll_frame() is None, "a stopped camera delivers nothing new"
+    assert rig.microscope.poll_frame() is None, "a stopped camera delivers nothing"
     rig.microscope.start()
     following = rig.frame().header
     assert following.index == last.index + 1 + rig.microscope.lost_frames() - lost
     assert following.t_ns > last.t_ns
+
+
+@pytest.mark.parametrize("end", ["stop", "make_safe"])
+def test_frames_that_nobody_polled_are_dropped_by_a_stop_and_leave_no_gap(rig: Rig, end: str) -> None:
+    rig.microscope.start()
+    last = rig.frame().header
+    for _ in range(3):
+        lost = rig.microscope.lost_frames()
+        rig.clock.sleep_s(0.08)  # frames pile up, or one is under way
+        getattr(rig.microscope, end)()
+        stopped_ns = rig.clock.now_ns()
+        assert rig.microscope.poll_frame() is None
+        rig.microscope.start()
+        following = rig.frame().header
+        assert following.index == last.index + 1 + rig.microscope.lost_frames() - lost
+        assert following.t_ns > stopped_ns, "exposed after the stop"
+        last = following
 
 
 def test_waiting_times_are_never_negative(rig: Rig) -> None:

@@ -77,5 +77,6 @@ def test_too_slow_and_told_to_drop(tmp_path: Path) -> None:
     recorded = Recorded(run.folder)
     dropped = recorded.end.figures["frames_dropped"]
     assert recorded.n_with_pixels() == len(recorded.indices)
+    assert recorded.end.figures["frames_lost_by_camera"] == 0
     missing = set(range(recorded.indices[-1] + 1)) - set(recorded.indices)
     assert len(missing) == dropped >= 10

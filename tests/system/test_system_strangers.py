@@ -121,6 +121,8 @@ def test_bad_messages_are_refused_by_name(tmp_path: Path, name: str) -> None:
     recorded = Recorded(run.folder)
     recorded.assert_whole()
     assert recorded.end.figures[MESSAGES[name]] == n
+    assert recorded.end.figures["handshakes_refused"] == 0, "one of the run's own was taken for a stranger"
+    assert recorded.end.figures.get("recorder_handshakes_refused", 0) == 0
     named = [words for words in messages if words in recorded.notices()]
     assert len(named) == 3, "the first three of a kind are written down in full"
 
