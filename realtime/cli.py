@@ -21,9 +21,9 @@ from realtime.config import RunConfig, load_config, read_tables
 from realtime.live import StatusLine, summary_tables
 from realtime.plugins import ConfigError, setting_names
 from realtime.processes.rig_lock import RigBusy
-from realtime.processes.supervisor import RunCancelled, RunFailed, Supervisor, make_session_folder
+from realtime.processes.supervisor import RunCancelled, RunFailed, Supervisor
 from realtime.ring import RingError
-from realtime.session.disk import RecordingError
+from realtime.session.disk import RecordingError, make_session_folder
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -105,7 +105,7 @@ def replay(
         return
     result = decide_again(session)
     bad = bool(result.first_difference) or not result.n_frames
-    (errors if bad else console).print(result.verdict(), highlight=False, markup=False, soft_wrap=True)
+    (errors if bad else console).print(result.verdict, highlight=False, markup=False, soft_wrap=True)
     if bad:
         raise typer.Exit(FAILED)
 

@@ -19,14 +19,13 @@ from realtime.config import RunConfig
 from realtime.processes.child import ASK_S, Child, Reports
 from realtime.processes.ticket import Ended, Ready, Report, Role, Ticket
 from realtime.ring import remove_ring
-from realtime.session.disk import RecordingError
+from realtime.session.disk import LOGS, RecordingError, make_session_folder
 from realtime.session.header import session_toml
 from realtime.session.summary import summarise_if_missing
 from realtime.wire import AnyMessage, Notice, OperatorCommand, ProcessLost, RunEnded, Status
 
 TICK_S = 0.1
 SAFE_S = 30.0
-LOGS = "logs"
 
 Watch = Callable[[AnyMessage], None]
 """Called with every telemetry message, for the status line."""
@@ -263,7 +262,7 @@ class Supervisor:
         return Result(False, reason, self.folder)
 
     def _summarise(self) -> None:
-        with contextlib.suppress(RecordingError):  # the journal says it too; the run's own end must not be hidden
+        with contextlib.suppress(RecordingError):  # the journal is there; how the run ended must not be hidden
             summarise_if_missing(self.folder)
 
     def _make_rig_safe(self) -> str:
@@ -290,13 +289,3 @@ class Supervisor:
                 if self._clock.now_ns() > until_ns:
                     child.end()
         return child
-
-
-def make_session_folder(folder: Path) -> None:
-    """A new folder for one run; one that holds more than the logs of a run that could not start is refused."""
-    try:
-        if folder.exists() and any(path.name != LOGS for path in folder.iterdir()):
-            raise RunFailed(f"{folder} holds a session or other files already; give another folder with --out")
-        (folder / LOGS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFailed(f"{folder} cannot be a session folder: {error.strerror}; give another with --out") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 CONFIG, JOURNAL, TRACKS, SUMMARY = "session.toml", "journal.jsonl", "tracks.parquet", "summary.json"
 BYTES_PER_GB = 1_000_000_000
+LOGS = "logs"
 
 
 class RecordingError(RuntimeError):
@@ -65,3 +66,15 @@ def explained(path: Path, needed_gb: float) -> Iterator[None]:
         if error.errno == errno.ENOSPC:
             raise DiskFull(path, free_gb(path), needed_gb) from error
         raise RecordingError(f"{path}: cannot be written: {error}; check the disk and its permissions") from error
+
+
+def make_session_folder(folder: Path) -> None:
+    """A new folder for one run; one that holds more than the logs of a run that could not start is refused."""
+    try:
+        if folder.exists() and any(path.name != LOGS for path in folder.iterdir()):
+            raise RecordingError(f"{folder} holds a session or other files already; give another folder with --out")
+        (folder / LOGS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordingError(
+            f"{folder} cannot be a session folder: {error.strerror}; give another with --out"
+        ) from error
