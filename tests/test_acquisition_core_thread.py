@@ -112,15 +112,25 @@ def test_an_overdue_ticket_is_given_up_without_waiting(core: CoreThread, release
 def test_ctrl_c_does_not_cut_into_a_call_and_answers_stay_in_step(core: CoreThread, release: threading.Event) -> None:
     """The waiting thread is interrupted; the call ends undisturbed, the next answer is the next call's own."""
     ended: list[bool] = []
-    waiting = threading.get_ident()
+    waiting, interrupted = threading.get_ident(), threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
 
     def work() -> str:
-        signal.pthread_kill(waiting, signal.SIGINT)
+        while not interrupted.wait(0.05):  # a signal that comes just before the wait begins does not end the wait
+            signal.pthread_kill(waiting, signal.SIGINT)
         ended.append(release.wait(LONG_S))
         return "late answer"
 
-    with pytest.raises(KeyboardInterrupt):
-        core.call("long", work, LONG_S)
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            core.call("long", work, LONG_S)
+    finally:
+        signal.signal(signal.SIGINT, before)
     release.set()
     assert core.call("short", lambda: "own answer", LONG_S) == "own answer"
     assert ended == [True]

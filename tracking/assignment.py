@@ -18,12 +18,26 @@ def assign(expected_um: Floats, cells_um: Floats, reach_um: Floats) -> tuple[Int
     cells.
     """
     track, cell, distance_um = _possible_links(expected_um, cells_um, reach_um)
-    if track.size == 0:
-        return track, cell
-    cost = (distance_um / reach_um.max()) ** 2
-    rows, columns = min_weight_full_bipartite_matching(_graph(track, cell, cost, len(expected_um), len(cells_um)))
-    linked = (rows < len(expected_um)) & (columns < len(cells_um))
-    return rows[linked].astype(np.int64), columns[linked].astype(np.int64)
+    # A pair that nobody contests costs at most 1, two left alone cost 2: it is in every best solution.
+    uncontested = (np.bincount(track)[track] == 1) & (np.bincount(cell)[cell] == 1)
+    contested = ~uncontested
+    rows, columns = track[uncontested], cell[uncontested]
+    if contested.any():
+        cost = (distance_um[contested] / reach_um.max()) ** 2
+        more_rows, more_columns = _solved(track[contested], cell[contested], cost)
+        rows, columns = np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
+    order = np.argsort(rows)
+    return rows[order], columns[order]
+
+
+def _solved(track: Ints, cell: Ints, cost: Floats) -> tuple[Ints, Ints]:
+    """The cheapest links among contested ones."""
+    tracks, track_row = np.unique(track, return_inverse=True)
+    cells, cell_row = np.unique(cell, return_inverse=True)
+    graph = _graph(track_row, cell_row, cost, len(tracks), len(cells))
+    rows, columns = min_weight_full_bipartite_matching(graph)
+    linked = (rows < len(tracks)) & (columns < len(cells))
+    return tracks[rows[linked]], cells[columns[linked]]
 
 
 def _possible_links(expected_um: Floats, cells_um: Floats, reach_um: Floats) -> tuple[Ints, Ints, Floats]:

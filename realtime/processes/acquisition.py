@@ -72,15 +72,15 @@ class AcquisitionProcess:
     # --- the loop's three words --------------------------------------------------------------------------------------
 
     def publish(self, frame: Frame, dose_mj: float) -> None:
-        """Pixels into the ring, words to the recorder and to inference."""
+        """Pixels into the ring, words to inference, which is waiting, and to the recorder."""
         place = self.ring.write(frame.pixels)
         if place is None:
             self._no_room(frame)
             return
         message = FrameReady(run=self._run, header=frame.header, slot=place[0], seq=place[1], dose_mj=dose_mj)
-        self._record(message)
         if not self.door.send("inference", message):
             self._counts["frames_not_taken_by_inference"] += 1
+        self._record(message)
 
     def receive(self, timeout_s: float) -> Iterator[Order]:
         """Orders from decisions, operators and this process's own watch over the others."""

@@ -1,5 +1,6 @@
 """The recorder process: keeps every frame and every word, and lets go of a ring slot only when its pixels are safe."""
 
+import os
 from collections import deque
 from pathlib import Path
 
@@ -146,8 +147,17 @@ class RecorderProcess:
             self._ring.release(self._seqs.popleft())
 
 
+def yield_to_the_loop() -> None:
+    """The ring gives the recorder time; a decision has none: on a small machine the others go first."""
+    if hasattr(os, "nice"):
+        os.nice(10)
+    if hasattr(os, "SCHED_BATCH"):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
     """Record until the run has ended and everything is on disk."""
+    yield_to_the_loop()
     process = RecorderProcess(ticket)
     try:
         process.start()
