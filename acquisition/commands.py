@@ -115,6 +115,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Acquisition clock; after it the order is refused as late. Operators' orders do not expire."""
     arrived_ns: int = 0
     """When it reached the acquisition process, acquisition clock."""
+    why: str = ""
+    """In a person's words."""
     trusted: bool = False
     """From a person or the supervisor: it may act while the rig is paused or safe, and it may end that state."""
 

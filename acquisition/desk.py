@@ -127,7 +127,7 @@ class OrderDesk:
                 self.resume()
                 self._answer(order, "done", self.state, checked_ns)
             case Stop():
-                self.end = RunEnd(True, f"stopped by {order.source}")
+                self.end = RunEnd(True, f"stopped: {order.why}" if order.why else f"stopped by {order.source}")
                 self._answer(order, "done", "the run ends", checked_ns)
             case command:
                 self.change(command, order.id)

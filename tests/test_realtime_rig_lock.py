@@ -125,5 +125,5 @@ def test_a_device_that_stays_open_is_an_error(
         return replace(honest(microscope), **{open_device: True})
 
     monkeypatch.setattr(SimulatedMicroscope, "state", stuck)
-    with pytest.raises(MicroscopeError, match=f"told to be safe, but reads back: {words}, light set to"):
+    with pytest.raises(MicroscopeError, match=f"told to be safe, but reads back: {words}, stage still"):
         make_rig_safe(load_config(write_tiny(tmp_path)), "run-a")

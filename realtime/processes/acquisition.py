@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from acquisition.actuation import Level
 from acquisition.clock import NS_PER_MS, NS_PER_S, SystemClock
-from acquisition.commands import Order, Outcome, Pause, Resume, SafeState, Stop
+from acquisition.commands import Order, Outcome, Pause, PulseSorter, Resume, SafeState, Stop
 from acquisition.commands import Status as OutcomeStatus
 from acquisition.desk import RunEnd
 from acquisition.frame import Frame
@@ -104,7 +104,8 @@ class AcquisitionProcess:
             message = OutcomeReached(
                 run=self._run, outcome=outcome, decision=made.decision, exposed_ns=made.exposed_ns, ends_ns=ends_ns
             )
-            self._ages.add(now_ns - made.exposed_ns)
+            if status == "done" and not isinstance(order.command, PulseSorter):  # a pulse waits on purpose
+                self._ages.add(now_ns - made.exposed_ns)
         self._counts[status] += 1
         self._record(message)
         self.door.send("inference", message)
@@ -125,7 +126,9 @@ class AcquisitionProcess:
                 self._record(message)
                 if isinstance(message.command, (Pause, SafeState, Stop)):
                     self._resume_when_back = False  # a person's word outlasts the watch's own
-                yield Order(id=message.id, command=message.command, source=role, arrived_ns=now_ns, trusted=True)
+                yield Order(
+                    id=message.id, command=message.command, source=role, why=message.why, arrived_ns=now_ns, trusted=True
+                )  # fmt: skip
             case Heartbeat():
                 self._watch.hear(role, message, self.loop.n_frames, now_ns)
             case InferenceStarted():

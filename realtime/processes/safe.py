@@ -27,7 +27,7 @@ def make_rig_safe(config: RunConfig, run: str) -> str:
 
 def _words(state: DeviceState) -> str:
     shutter, gate = ("open" if opened else "closed" for opened in (state.shutter_open, state.gate_open))
-    return f"shutter {shutter}, gate {gate}, light set to {state.light_mw:g} mW"
+    return f"shutter {shutter}, gate {gate}, stage still"
 
 
 def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:

@@ -80,7 +80,7 @@ def test_strangers_are_refused_at_every_socket(tmp_path: Path) -> None:
         run.take_frames(5)
         result = run.finish()
     assert result.ok, result.reason
-    assert result.reason == "stopped by supervisor"
+    assert result.reason == "stopped: the test is over"
     recorded = Recorded(run.folder)
     recorded.assert_whole()
     assert recorded.end.figures["messages_refused"] == 0
