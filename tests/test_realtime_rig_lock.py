@@ -107,9 +107,8 @@ def test_two_users_share_a_rig_in_turns(folder: Path) -> None:
 
 
 def test_a_rig_made_safe_says_what_was_read_back(tmp_path: Path) -> None:
-    assert make_rig_safe(load_config(write_tiny(tmp_path)), "run-a").startswith(
-        "shutter closed, gate closed, light set"
-    )
+    said = make_rig_safe(load_config(write_tiny(tmp_path)), "run-a")
+    assert said == "shutter closed, gate closed, stage still"
 
 
 @pytest.mark.parametrize(
