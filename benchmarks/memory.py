@@ -1,5 +1,6 @@
 """Does memory stay flat? 100,000 inline frames, then ten minutes of real processes. Private memory: the ring is shared."""
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -45,8 +46,9 @@ def process_rows(seconds: float = SECONDS) -> list[tuple[str, ...]]:
     def watch(message: AnyMessage) -> None:
         if isinstance(message, Status):
             for role, child in supervisor.children.items():
-                rss = psutil.Process(child.process.pid).memory_full_info().uss / 1e6
-                samples.setdefault(role, []).append((message.frames, rss))
+                with contextlib.suppress(psutil.NoSuchProcess):  # the run is ending
+                    private_mb = psutil.Process(child.process.pid).memory_full_info().uss / 1e6
+                    samples.setdefault(role, []).append((message.frames, private_mb))
 
     with tempfile.TemporaryDirectory(dir=".", prefix="benchmark-") as root:
         folder = Path(root) / "session"

@@ -4,6 +4,7 @@ Real processes: the acquisition process plays frames from memory at a steady rat
 raised until a run loses a frame or fills the ring. Beside it stands what ordinary file writing reaches in the same minute.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -53,9 +54,9 @@ def record(config: RunConfig, folder: Path) -> Outcome:
         if isinstance(message, Status):
             peak["ring"] = max(peak["ring"], message.figures["ring_fill"])
             peak["lost"] = message.lost
-            recorder = psutil.Process(supervisor.children["recorder"].process.pid)
-            times = recorder.cpu_times()
-            peak["cpu"] = times.user + times.system
+            with contextlib.suppress(psutil.NoSuchProcess):  # the run is ending
+                times = psutil.Process(supervisor.children["recorder"].process.pid).cpu_times()
+                peak["cpu"] = times.user + times.system
 
     with Supervisor(config, folder, SECONDS, watch) as supervisor:
         supervisor.start()
