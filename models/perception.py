@@ -1,7 +1,7 @@
 """Frame → Cells: preprocess, segment, measure, classify, each stage marked on the frame's ledger."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,22 @@ class Segmenter(Protocol):
         """`[H, W]` int32, background 0, cells 1…N without gaps."""
 
 
+@runtime_checkable
+class Described(Protocol):
+    """A segmenter or classifier that can say what it runs on."""
+
+    description: str
+    """Model, method, engine and precision."""
+
+
+@runtime_checkable
+class BuiltAhead(Protocol):
+    """A segmenter or classifier whose engine may have to be built before a run."""
+
+    def build_ahead(self, height_px: int, width_px: int, tell: Callable[[str], None]) -> None:
+        """For frames of this size; may take minutes."""
+
+
 class Classifier(Protocol):
     """Cells → class probabilities."""
 
@@ -44,6 +60,17 @@ class Perception:
         self.classifier = classifier
         self.features = features
 
+    @property
+    def description(self) -> str:
+        """What segments and what classifies, for the journal."""
+        return "; ".join(p.description if isinstance(p, Described) else type(p).__name__ for p in self._parts())
+
+    def build_ahead(self, height_px: int, width_px: int, tell: Callable[[str], None]) -> None:
+        """Build engines that must be built before a run; `tell` hears how it goes. Raises EngineError."""
+        for part in self._parts():
+            if isinstance(part, BuiltAhead):
+                part.build_ahead(height_px, width_px, tell)
+
     def analyse(self, frame: Frame, mark: Mark = lambda stage: None) -> Cells:
         """The cells of one frame, positions in stage µm."""
         image = preprocess(frame.pixels)
@@ -58,6 +85,9 @@ class Perception:
             cells = with_classes(cells, self.classifier.class_names, self.classifier.classify(image, cells))
         mark("classified")
         return cells
+
+    def _parts(self) -> list[Segmenter | Classifier]:
+        return [self.segmenter] if self.classifier is None else [self.segmenter, self.classifier]
 
 
 def preprocess(pixels: npt.NDArray[np.generic]) -> Image:

@@ -10,10 +10,13 @@ import pytest
 
 from models.cells import Labels
 from models.perception import Image, Segmenter
+from models.segmenter import NetworkSegmenter
 from models.threshold import ThresholdSegmenter
 
 SEGMENTERS: dict[str, Callable[[], Segmenter]] = {
     "threshold": ThresholdSegmenter,
+    "deep watershed": NetworkSegmenter,
+    "pixel classes": lambda: NetworkSegmenter(method="pixel_classes"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Whoever runs a network: OpenVINO, ONNX Runtime, torch, TensorRT, all behind one protocol."""

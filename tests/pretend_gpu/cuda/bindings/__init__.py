@@ -1,0 +1,1 @@
+"""Stands in for NVIDIA's package; see README.md beside it."""
