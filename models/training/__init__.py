@@ -1,0 +1,1 @@
+"""Training in torch: images and labels in, weights and their figures out."""
