@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+DEMO := $(VENV)/.installed-demo
 SETUP := $(VENV)/.installed
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 STAMP := $(shell date -u +%Y%m%dT%H%M%SZ)
 # More threads than free cores make numerical libraries slower, not faster.
 export OMP_NUM_THREADS ?= 1
@@ -10,13 +12,19 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: demo test check bench clean
 
-$(SETUP): pyproject.toml constraints.txt
+$(DEMO): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[demo]'
+	touch $(DEMO)
+
+# With torch, since training is tested, too. PyPI's torch for Linux brings CUDA along where its index offers no other:
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the small one.
+$(SETUP): $(DEMO)
+	$(PIP) -e '.[dev]'
 	touch $(SETUP)
 
 # The main job: a real Micro-Manager core and a real movie drive the loop; then both are decided again from their records.
-demo: $(SETUP)
+demo: $(DEMO)
 	$(BIN)/reflexscope run hardware_configs/micromanager_demo.toml --duration 15 --out sessions/$(STAMP)-micromanager
 	$(BIN)/reflexscope run hardware_configs/replay.toml --duration 15 --out sessions/$(STAMP)-movie
 	$(BIN)/reflexscope replay sessions/$(STAMP)-micromanager

@@ -107,8 +107,11 @@ def _text(text: str) -> str:
     return msgspec.json.encode(text).decode()
 
 
-def rehearsal(config: RunConfig) -> list[Finding]:
-    """Open the rig, image for some seconds, measure camera, ring, bus, inference and disk. Raises MicroscopeError."""
+def rehearsal(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> list[Finding]:
+    """Open the rig, image for some seconds, measure camera, ring, bus, inference and disk. Raises MicroscopeError.
+
+    Engines that must be built before a run (TensorRT) are built on the way; `tell` hears how that goes.
+    """
     clock = SystemClock()
     microscope: Microscope = config.microscope.build()
     imaging = _rehearsed(config.imaging, config.limits.duty_cycle)
@@ -122,7 +125,7 @@ def rehearsal(config: RunConfig) -> list[Finding]:
         _camera_finding(rate_hz, 1000 / imaging.interval_ms),
         _ring_finding(config, frames),
         _bus_finding(clock),
-        _inference_finding(config, frames, clock),
+        _inference_finding(config, frames, clock, tell),
         _disk_finding(config, frames, clock),
     ]
 
@@ -192,8 +195,11 @@ def _bus_finding(clock: SystemClock) -> Finding:
     return Finding("bus, a message", ms, 3.0, "ms", False, "something on this machine keeps every core busy")
 
 
-def _inference_finding(config: RunConfig, frames: list[Frame], clock: SystemClock) -> Finding:
+def _inference_finding(
+    config: RunConfig, frames: list[Frame], clock: SystemClock, tell: Callable[[str], None]
+) -> Finding:
     inference = Inference.from_config(config, clock)
+    inference.perception.build_ahead(*frames[-1].header.shape, tell)
     times_ms = []
     for frame in frames:
         started_ns = clock.now_ns()

@@ -17,8 +17,12 @@ from rich.console import Console
 from acquisition.clock import utc_now
 from acquisition.commands import Command
 from acquisition.microscope import MicroscopeError
+from models.engines.engine import EngineError
+from models.images import ImageError
+from models.manifest import ModelError
 from realtime.config import RunConfig, load_config, read_tables
 from realtime.live import StatusLine, summary_tables
+from realtime.offline import cli_models, cli_train
 from realtime.plugins import ConfigError, setting_names
 from realtime.processes.rig_lock import RigBusy
 from realtime.processes.supervisor import RunCancelled, RunFailed, Supervisor
@@ -29,12 +33,16 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Reflexscope: a microscope with reflexes.",
 )  # fmt: skip
+app.add_typer(cli_models.app)  # segment, classify, evaluate, models
+app.add_typer(cli_train.app)  # train, export
 console = Console()
 errors = Console(stderr=True)
 
 FAILED, MISTAKE = 1, 2
 TERMINATE = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-USER_ERRORS = (ConfigError, MicroscopeError, RigBusy, RingError, RunFailed, RecordingError)
+USER_ERRORS = (
+    ConfigError, EngineError, ImageError, MicroscopeError, ModelError, RigBusy, RingError, RunFailed, RecordingError,
+)  # fmt: skip
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML file; see hardware_configs/.")]
 Overrides = Annotated[list[str], typer.Option("--set", help="section.key=value, may be repeated.", metavar="KEY=VALUE")]
@@ -75,7 +83,7 @@ def check(
     given = read_tables(config_path, overrides)
     console.print(marked_config(config, given), highlight=False, markup=False, soft_wrap=True)
     if rehearse:
-        findings = rehearsal(config)
+        findings = rehearsal(config, _say)
         for finding in findings:
             style = None if finding.ok else "bold red"
             console.print(finding.words(), style=style, highlight=False, markup=False, soft_wrap=True)
@@ -119,12 +127,29 @@ def safe(config_path: ConfigPath, overrides: Overrides = []) -> None:  # noqa: B
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Build, check and time the networks on an NVIDIA GPU; takes minutes.")
+    ] = False,
+) -> None:
     """What is installed, what this machine has, and which engine would be used and why."""
     from realtime.doctor import report
 
-    for line in report():
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if gpu:
+        _doctor_gpu()
+    else:
+        for line in report():
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _doctor_gpu() -> None:
+    from realtime.doctor_gpu import advice, examine
+
+    failures = examine(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+    for line in advice(failures):
+        (errors if failures else console).print(line, highlight=False, markup=False, soft_wrap=True)
+    if failures:
+        raise typer.Exit(FAILED)
 
 
 def main() -> None:
@@ -139,6 +164,10 @@ def main() -> None:
     except USER_ERRORS as error:
         errors.print(f"error: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
         sys.exit(FAILED if isinstance(error, RunCancelled) else MISTAKE)
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _load(path: Path, overrides: list[str], seed: int | None = None) -> RunConfig:

@@ -96,7 +96,7 @@ SECTIONS: dict[str, type] = {
     "inference": InferenceSettings, "recorder": RecorderSettings, "ring": RingSettings,
 }  # fmt: skip
 PLUGINS = ("microscope", "segmenter", "classifier", "tracker")
-DEFAULT_USE = {"segmenter": {"use": "threshold"}, "tracker": {"use": "linear_assignment"}}
+DEFAULT_USE = {"segmenter": {"use": "network"}, "tracker": {"use": "linear_assignment"}}
 KEYS = (*SECTIONS, *PLUGINS, "policy")
 MAY_BE_INFINITE = ("limits", "classifier", "policy")
 POLICY_NAME = re.compile(r"[\w-]{1,40}")

@@ -4,11 +4,15 @@ import importlib.util
 import os
 import platform
 import shutil
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
+from models.engines.choose import NEEDS, missing, open_engine
+from models.engines.engine import EngineError, EngineSettings
+from models.manifest import PARITY_INPUT, ModelError, SegmenterManifest, find_model, shipped_names
 from realtime.ring import RING_FOLDER, remove_orphans
 from realtime.session.header import versions
 
@@ -24,6 +28,8 @@ MICROSCOPES = {
     "pycromanager": 'core = "java" or "python"',
     "mm_test_adapters": "devices of micromanager_demo.toml",
 }
+
+WIDTH = 80
 
 
 def report() -> Iterator[str]:
@@ -42,9 +48,31 @@ def report() -> Iterator[str]:
     yield "Micro-Manager"
     yield from _installed(MICROSCOPES)
     yield "engines"
-    yield from _installed(ENGINES)
-    yield "  in use: none. The threshold segmenter, the default of this version, needs"
-    yield "  no engine: numpy and OpenCV do its work on the CPU."
+    yield from _engines()
+    yield "models, each on the engine that it would use, on one thread"
+    for name in shipped_names():
+        yield from textwrap.wrap(f"{name}: {_in_use(name)}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+    yield "  The threshold segmenter needs no engine: numpy and OpenCV do its work."
+
+
+def _engines() -> Iterator[str]:
+    for name, purpose in ENGINES.items():
+        absent = missing(name)
+        yield f"  {name:<24} {'not installed' if absent else 'installed':<14} {purpose}"
+        if absent:
+            yield f"    needs {' and '.join(absent)}: pip install {NEEDS[name][1]}"
+
+
+def _in_use(name: str) -> str:
+    """Opens the engine and checks it against the model's reference."""
+    try:
+        model = find_model(name)
+        output = next(iter(model.manifest.methods)) if isinstance(model.manifest, SegmenterManifest) else "logits"
+        engine = open_engine(model, output, model.parity()[PARITY_INPUT].shape, EngineSettings(threads=1))
+    except (ModelError, EngineError) as error:
+        return f"none. {error}"
+    engine.close()
+    return engine.choice.words
 
 
 def _installed(modules: dict[str, str]) -> Iterator[str]:

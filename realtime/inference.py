@@ -46,11 +46,9 @@ class Inference:
         self.clock = clock
 
     @classmethod
-    def from_config(cls, config: RunConfig, clock: Clock) -> "Inference":
-        """A fresh one: empty tracker, policies at their start."""
-        classifier = config.classifier.build() if config.classifier else None
-        features = measured_features(config.perception.features, classifier)
-        perception = Perception(config.segmenter.build(), classifier, features)
+    def from_config(cls, config: RunConfig, clock: Clock, perception: Perception | None = None) -> "Inference":
+        """A fresh one: empty tracker, policies at their start; perception remembers nothing and may be handed on."""
+        perception = perception or perception_from(config)
         policies = {
             name: PolicyRunner(name, plugin.build(), config.inference, clock)
             for name, plugin in config.policies.items()
@@ -72,3 +70,10 @@ class Inference:
         stamps.mark("decided")
         complaints = [words for policy in self.policies.values() for words in policy.take_complaints()]
         return Analysis(scene, decisions, dropped, complaints, stamps)
+
+
+def perception_from(config: RunConfig) -> Perception:
+    """Segmenter, classifier and features of a config; nothing is loaded before the first frame."""
+    classifier = config.classifier.build() if config.classifier else None
+    features = measured_features(config.perception.features, classifier)
+    return Perception(config.segmenter.build(), classifier, features)

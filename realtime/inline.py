@@ -46,7 +46,7 @@ class InlineRun:
         self._orders: deque[Order] = deque()
         self._pending: dict[str, DecisionMade] = {}
         self._problem = ""
-        self._tell(InferenceStarted(run=run, pid=0, perception=config.segmenter.use))
+        self._tell(InferenceStarted(run=run, pid=0, perception=self.inference.perception.description))
 
     def publish(self, frame: Frame, dose_mj: float) -> None:
         """A frame is looked at on the spot."""

@@ -24,8 +24,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "replayed": "acquisition.replayed.microscope:ReplayedMicroscope",
         "micromanager": "acquisition.micromanager.microscope:MicroManagerMicroscope",
     },
-    "segmenter": {"threshold": "models.threshold:ThresholdSegmenter"},
-    "classifier": {"ranges": "models.ranges:RangeClassifier"},
+    "segmenter": {
+        "network": "models.segmenter:NetworkSegmenter",
+        "threshold": "models.threshold:ThresholdSegmenter",
+    },
+    "classifier": {"network": "models.classifier:NetworkClassifier", "ranges": "models.ranges:RangeClassifier"},
     "tracker": {"linear_assignment": "tracking.tracker:LinearAssignmentTracker"},
     "policy": {
         "follow": "realtime.policies.follow:Follow",

@@ -12,7 +12,7 @@ from acquisition.frame import Frame
 from acquisition.replayed.recorded import Pixels
 from realtime.config import RunConfig, config_from
 from realtime.decisions import Decision
-from realtime.inference import Inference
+from realtime.inference import Inference, perception_from
 from realtime.plugins import ConfigError, Plugin, load_plugin
 from realtime.policy import Dose
 from realtime.session.disk import PixelsMissing
@@ -92,8 +92,9 @@ def _decide_again(reader: SessionReader, config: RunConfig) -> Iterator[tuple[li
     No decisions, but None, from the first frame on that cannot be read: what the tracker made of it is not known.
     """
     readable = True
+    perception = perception_from(config)
     for incarnation in dict.fromkeys(recorded.incarnation for recorded in _analyses(reader)):
-        inference = Inference.from_config(config, SimulatedClock())
+        inference = Inference.from_config(config, SimulatedClock(), perception)
         for recorded, ready in _seen_by(incarnation, reader):
             pixels = _pixels(ready, reader) if readable else None
             if ready is None or pixels is None:

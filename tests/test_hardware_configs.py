@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import NODEFAULT, inspect
+from msgspec import NODEFAULT, Struct, inspect
 
+from models.engines.engine import EngineSettings
 from models.measure import FEATURES
 from models.ranges import ClassRange
+from models.segmenter import RuleChanges
 from realtime.config import DEFAULT_USE, SECTIONS, RunConfig, config_from, load_config, resolved
 from realtime.explain import allowed
 from realtime.plugins import BUILT_IN, find_class, setting_names
@@ -179,6 +181,8 @@ def documented() -> dict[str, dict[str, Row]]:
             section = f"{kind}.{heading[1]}"
         elif line == "### a condition in `classes`":
             section = "classifier.ranges.classes"
+        elif heading := re.fullmatch(r"### the table `(\w+)`", line):
+            section = heading[1]
         elif row := re.fullmatch(r"\| `(\w+)` \| (.*?) ?\| (.+?) \| (.+?) \| (.+) \|", line):
             assert row[1] not in tables.setdefault(section, {}), f"{section}.{row[1]} stands there twice"
             tables[section][row[1]] = dict(
@@ -190,7 +194,7 @@ def documented() -> dict[str, dict[str, Row]]:
 def real() -> dict[str, type]:
     """The classes behind the sections."""
     plugins = {f"{kind}.{use}": find_class(kind, use, kind) for kind, uses in BUILT_IN.items() for use in uses}
-    return {**SECTIONS, **plugins, "classifier.ranges.classes": ClassRange}
+    return {**SECTIONS, **plugins, "classifier.ranges.classes": ClassRange, "engine": EngineSettings, "labels": RuleChanges}
 
 
 def keys() -> Iterator[tuple[str, inspect.Field]]:
@@ -233,6 +237,8 @@ def test_units_agree_with_names(section: str, field: inspect.Field) -> None:
 
 def _default(field: inspect.Field) -> Any:
     default = field.default_factory() if field.default is NODEFAULT else field.default
+    if isinstance(default, Struct):
+        return {}  # a table of which nothing need be given
     return list(default) if isinstance(default, tuple) else default
 
 

@@ -22,6 +22,7 @@ HOMES = {
     "cuda": ("models/engines/",),
     "openvino": ("models/engines/",),
     "onnxruntime": ("models/engines/",),
+    "onnx": ("models/networks/", "models/training/", "models/engines/"),
     "torch": ("models/networks/", "models/training/", "models/engines/"),
 }
 HEAVY = ("torch", "tensorrt", "pycromanager", "pymmcore")

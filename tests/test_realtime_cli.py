@@ -256,7 +256,7 @@ def test_check_shows_the_whole_config_with_defaults_marked(reflexscope: Command,
     assert "interval_ms = 100.0" in lines
     assert "light_mw = 2.0" in lines, "what --set says is no default"
     assert "stall_s = 5.0                            # default" in lines
-    assert 'use = "threshold"                        # default' in lines
+    assert 'smoothing_px = 1.0                       # default' in lines
     assert "keeps up" not in answer.out
 
 
@@ -394,7 +394,7 @@ def test_safe_says_what_it_left_behind(reflexscope: Command, tiny: Path) -> None
 def test_doctor_says_what_is_here_and_what_would_be_used(reflexscope: Command) -> None:
     answer = reflexscope("doctor")
     assert answer.status == 0
-    for words in ("python", "pyzmq", "cores", "pymmcore", "openvino", "in use: none. The threshold segmenter"):
+    for words in ("python", "pyzmq", "cores", "pymmcore", "openvino", "threshold segmenter needs no engine"):
         assert words in answer.out
     assert max(map(len, answer.out.splitlines())) <= WIDTH
 

@@ -27,6 +27,9 @@ y_um = [-90.0, 90.0]
 step_um = 60.0
 moves_per_s = 1.0
 
+[segmenter]
+use = "threshold"
+
 [classifier]
 use = "ranges"
 classes = [{ name = "mitotic", feature = "mean_intensity", low = 1450.0 }]

@@ -7,8 +7,10 @@ import numpy as np
 from acquisition.actuation import Level
 from acquisition.clock import NS_PER_MS, SystemClock
 from acquisition.frame import Frame, FrameHeader, StagePosition
+from models.engines.engine import EngineError
+from models.manifest import ModelError
 from realtime.bus import BusError, Client
-from realtime.inference import Analysis, Inference
+from realtime.inference import Analysis, Inference, perception_from
 from realtime.policy import Dose
 from realtime.processes.ticket import Ended, Lifeline, Pulse, Ready, Reporter, Ticket, settle_memory
 from realtime.ring import Overwritten, Ring
@@ -37,9 +39,10 @@ class InferenceProcess:
         self._door = Client("door", ticket.door, ticket.run, ticket.keys)
         self._inbox = Client("inbox", ticket.inbox, ticket.run, ticket.keys)
         config = ticket.read_config()
-        warm_up(Inference.from_config(config, self.clock), self._ring.slot_bytes)
-        self._inference = Inference.from_config(config, self.clock)
-        self._perception_name = config.segmenter.use
+        perception = perception_from(config)
+        assert ticket.frame_px is not None
+        warm_up(Inference.from_config(config, self.clock, perception), ticket.frame_px)
+        self._inference = Inference.from_config(config, self.clock, perception)
         self._pulse = Pulse(ticket, ticket.door)
         self._skipped = 0
         self._analysed = 0
@@ -49,7 +52,10 @@ class InferenceProcess:
     def start(self) -> None:
         """Say that a fresh tracker and fresh policies are ready."""
         started = InferenceStarted(
-            run=self._run, pid=os.getpid(), perception=self._perception_name, incarnation=self._incarnation
+            run=self._run,
+            pid=os.getpid(),
+            perception=self._inference.perception.description,
+            incarnation=self._incarnation,
         )
         self._inbox.send(started)
         self._door.send(started)
@@ -112,21 +118,29 @@ class InferenceProcess:
             part.close()
 
 
-def warm_up(inference: Inference, n_bytes: int, n_frames: int = 3) -> None:
-    """Look at blank frames until every buffer, cache and compiled loop exists; this inference is then thrown away."""
-    side = max(16, int((n_bytes / 2) ** 0.5))
+def warm_up(inference: Inference, frame_px: tuple[int, int], n_frames: int = 3) -> None:
+    """Look at frames with a bright spot until every engine, buffer and compiled loop exists.
+
+    Perception is kept, for it remembers nothing; the tracker and policies of this inference are thrown away.
+    """
+    pixels = np.zeros(frame_px, np.uint16)
+    pixels[tuple(slice(length // 2, length // 2 + 16) for length in frame_px)] = 1000
     for index in range(n_frames):
         header = FrameHeader(
-            index=index, t_ns=index * 50 * NS_PER_MS, t_read_ns=index * 50 * NS_PER_MS, height_px=side, width_px=side,
+            index=index, t_ns=index * 50 * NS_PER_MS, t_read_ns=index * 50 * NS_PER_MS,
+            height_px=frame_px[0], width_px=frame_px[1],
             dtype="uint16", channel="", exposure_ms=1.0, interval_ms=50.0, light_mw=0.0, stage=StagePosition(),
             stage_from_pixel=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), um_per_px=1.0,
         )  # fmt: skip
-        inference.look(Frame(header, np.zeros((side, side), dtype=np.uint16)), Dose())
+        inference.look(Frame(header, pixels), Dose())
 
 
 def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
     """Decide until the run ends."""
-    process = InferenceProcess(ticket)
+    try:
+        process = InferenceProcess(ticket)
+    except (EngineError, ModelError) as error:
+        return Ended(ok=False, reason=str(error), restart_helps=False)
     try:
         process.start()
         reporter.say(Ready())

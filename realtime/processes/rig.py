@@ -22,7 +22,8 @@ def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
         except MicroscopeError as error:  # the light stays off while a rig is opened
             return _closed(microscope, RunEnd(False, str(error)))
         with contextlib.closing(AcquisitionProcess(ticket, config, microscope, capabilities, lifeline)) as process:
-            reporter.say(Ready(door=process.door.address, telemetry=process.telemetry.address))
+            frame_px = (capabilities.height_px, capabilities.width_px)
+            reporter.say(Ready(door=process.door.address, telemetry=process.telemetry.address, frame_px=frame_px))
             end = _image(process)
             process.say_farewell(end)
         return _closed(microscope, end)

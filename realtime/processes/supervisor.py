@@ -62,6 +62,7 @@ class Supervisor:
         self._clock = SystemClock()
         self.keys = {role: KeyPair.new() for role in ("acquisition", "recorder", "inference", "supervisor", "operator")}
         self.addresses: dict[str, Address] = {}
+        self._frame_px: tuple[int, int] | None = None
         """Of `door`, `telemetry` and `inbox`, once they listen."""
         self._role_of = {keys.public: role for role, keys in self.keys.items()}
         self._ring = f"reflexscope-{self.run}"
@@ -100,6 +101,7 @@ class Supervisor:
         assert ready.door is not None
         assert ready.telemetry is not None
         self.addresses |= {"door": ready.door, "telemetry": ready.telemetry}
+        self._frame_px = ready.frame_px
         self._heard_ns = self._clock.now_ns()
         self._door = Client("door", ready.door, self.run, self.keys["supervisor"])
         self._telemetry = Client("telemetry", ready.telemetry, self.run, self.keys["supervisor"])
@@ -112,7 +114,7 @@ class Supervisor:
         ticket = Ticket(
             run=self.run, role=role, folder=str(self.folder), session_toml=self._session_toml,
             ring=self._ring, keys=self.keys.get(role) or KeyPair.new(), role_of=self._role_of, duration_s=self.duration_s,
-            door=self.addresses.get("door"), inbox=self.addresses.get("inbox"),
+            door=self.addresses.get("door"), inbox=self.addresses.get("inbox"), frame_px=self._frame_px,
         )  # fmt: skip
         log = self.folder / LOGS / f"{role}.log"
         child = Child.start(ticket, log, self.config.inference.threads, self._reports, self._clock.now_ns())
@@ -205,6 +207,9 @@ class Supervisor:
 
     def _restart_inference(self, lost: Child) -> None:
         self._restarts += 1
+        if lost.ended is not None and not lost.ended.restart_helps:
+            self._fail(f"inference cannot work: {lost.ended.reason}")
+            return
         if self._restarts > self.config.inference.restarts:
             self._fail(f"inference died {self._restarts} times, the last time: {lost.why_gone()}")
             return

@@ -37,6 +37,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float | None = None
     door: Address | None = None
     inbox: Address | None = None
+    frame_px: tuple[int, int] | None = None
+    """Rows and columns of the camera's frames at the start, once the rig is open: what inference warms up with."""
 
     def read_config(self) -> RunConfig:
         return config_from(tomllib.loads(self.session_toml)["config"], Path.cwd())
@@ -48,6 +50,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     door: Address | None = None
     telemetry: Address | None = None
     inbox: Address | None = None
+    frame_px: tuple[int, int] | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
@@ -57,6 +60,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     reason: str
     rig_safe: bool = False
     """True only if it never touched the rig, or made it safe and was told so by the devices."""
+    restart_helps: bool = True
+    """False if a fresh process would fare no better: a network that no engine here can run."""
 
 
 class Working(msgspec.Struct, frozen=True, kw_only=True, tag="working"):

@@ -42,6 +42,7 @@ SMALL: Table = {
         "x_um": [-200.0, 200.0], "y_um": [-200.0, 200.0], "exposure_ms": [1.0, 20.0], "interval_ms": [10.0, 1000.0],
         "pulse_ms": 10_000.0, "pulse_tolerance_ms": 50.0,
     },
+    "segmenter": {"use": "threshold"},
     "inference": {"deadline_ms": 1000.0},
     "recorder": {"min_free_gb": 0.01},
     "ring": {"megabytes": 20.0},
