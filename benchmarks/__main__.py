@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.tables import Report
 
-ALL = ("transport", "recorder", "latency", "memory")
+ALL = ("transport", "recorder", "latency", "memory", "measurement", "engines", "perception")
 
 
 def main() -> None:
