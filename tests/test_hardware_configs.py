@@ -98,7 +98,7 @@ CLAIMS: list[tuple[str, str, Callable[[RunConfig], bool]]] = [
     ("replay.toml", "A window smaller than the recorded", lambda c: max(microscope(c).window_px) < 190),
     ("replay.toml", "at imaging.interval_ms, which policies may change", lambda c: microscope(c).pace == "fixed"),
     ("replay.toml", "again and again", lambda c: microscope(c).repeat == 0),
-    ("replay.toml", "condensed in three of four frames", lambda c: _looks(c) == (3, 4)),
+    ("replay.toml", "mitotic in three of four frames", lambda c: _looks(c) == (3, 4)),
     ("replay.toml", "look more often while nuclei divide or appear", lambda c: _events(c) == {"divided", "born"}),
     ("micromanager_demo.toml", "with a shorter exposure", lambda c: _fast(c)[1] < _slow(c)[1]),
     ("micromanager_demo.toml", "look more often", lambda c: _fast(c)[0] < _slow(c)[0]),
