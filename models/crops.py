@@ -37,7 +37,8 @@ def crops(image: Pixels, xy_px: Positions, side_px: int = SIDE_PX, scale: float 
     """Squares of `image[H, W]` around the positions `xy_px[N, 2]`, `[N, S, S]` counts.
 
     A crop's pixel is `scale` pixels of the image wide. Pixels are copied or averaged, so that a position is met to
-    half a pixel of the image. Beyond the image's edge a crop is as dark as its darkest pixel.
+    half a pixel of the image. Beyond its edge the image is mirrored: a cell that is cut off would else look like a
+    plate of chromosomes.
     """
     if image.ndim != 2 or xy_px.ndim != 2 or xy_px.shape[1] != 2:
         raise ValueError(f"crops need image[H, W] and xy_px[N, 2], not {image.shape} and {xy_px.shape}")
@@ -76,25 +77,22 @@ def _cut(image: Pixels, corners: npt.NDArray[np.int64], windows: Crops) -> None:
     n, side, _ = windows.shape
     for i in range(n):
         left, top = corners[i]
-        x0, x1 = max(0, -left), min(side, columns - left)
-        y0, y1 = max(0, -top), min(side, rows - top)
-        whole = x0 == 0 and y0 == 0 and x1 == side and y1 == side
-        if not whole:
-            windows[i] = _darkest(image, max(0, left), min(columns, left + side), max(0, top), min(rows, top + side))
-        for y in range(y0, y1):
-            for x in range(x0, x1):
-                windows[i, y, x] = image[top + y, left + x]
+        inside = left >= 0 and left + side <= columns
+        for y in range(side):
+            row = _mirrored(top + y, rows)
+            if inside:
+                for x in range(side):
+                    windows[i, y, x] = image[row, left + x]
+            else:
+                for x in range(side):
+                    windows[i, y, x] = image[row, _mirrored(left + x, columns)]
 
 
 @compiled
-def _darkest(image: Pixels, x0: int, x1: int, y0: int, y1: int) -> np.float32:
-    if x0 >= x1 or y0 >= y1:
-        return np.float32(0)
-    darkest = np.float32(image[y0, x0])
-    for y in range(y0, y1):
-        for x in range(x0, x1):
-            darkest = min(darkest, np.float32(image[y, x]))
-    return darkest
+def _mirrored(at: int, length: int) -> int:
+    """The pixel that is seen at place `at` in mirrors before the first and behind the last one."""
+    at %= 2 * length
+    return at if at < length else 2 * length - 1 - at
 
 
 @compiled

@@ -1,6 +1,7 @@
 """Training a classifier on drawn discs, rings and bars: draws, changes, resume, calibration, a model folder in the end."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,26 @@ def test_a_run_goes_on_as_if_it_had_not_stopped() -> None:
     assert losses[0] == losses[1]
     for one, other in zip(whole.averaged.state_dict().values(), second.averaged.state_dict().values(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_teacher_counts_as_much_as_asked_for() -> None:
+    crops = shapes().of("train")
+    stubborn = CellClassifier(settings_of().network)
+    torch.nn.init.constant_(stubborn.head[1].bias, -9.0)
+    with torch.no_grad():
+        stubborn.head[1].bias[2] = 9.0
+    for teaching, says_bar in ((0.0, False), (1.0, True)):
+        training = ClassifierTraining(settings_of(teaching=teaching, steps=30, average=0.5), crops, [stubborn])
+        training.run(30)
+        given = logits_of(training.averaged, crops.images).argmax(axis=1)
+        assert ((given == 2).mean() > 0.95) == says_bar
+
+
+def test_a_teacher_of_other_classes_is_refused(task: ClassifierTask, trained: Path) -> None:
+    named = replace(task.crops, names=("disc", "ring", "rod"))
+    other = replace(task.changed({"teachers": [str(trained)]}), crops=named)
+    with pytest.raises(RecipeError, match="knows disc, ring, bar; the classes are disc, ring, rod"):
+        other.new_run()
 
 
 def test_data_of_another_shape_are_refused() -> None:

@@ -1,6 +1,7 @@
 """A classifier's training run: balanced draws of changed crops, mixed pairs, a moving average of the weights."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -56,6 +57,8 @@ class ClassifierSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Batches in which every crop is a weighted mean of two, and so is its label."""
     mix: Annotated[float, Meta(gt=0)] = 0.2
     """Both parameters of the beta distribution of those weights: the smaller, the more one crop dominates."""
+    teaching: Annotated[float, Meta(ge=0, le=1)] = 0.8
+    """How much teachers count beside the labels, if the recipe names any."""
     seed: Annotated[int, Meta(ge=0)] = 1
 
 
@@ -65,13 +68,18 @@ class ClassifierRecipe(Recipe, frozen=True, kw_only=True, forbid_unknown_fields=
     kind: Literal["classifier"]
     groups: dict[str, tuple[str, ...]]
     """Name → classes whose probabilities add up to it; together they name every class once."""
+    teachers: tuple[str, ...] = ()
+    """Trained classifiers of the same classes whose mean probabilities are learned as well as the labels: one network
+    then comes close to all of them together, and follows single wrong labels less."""
     training: ClassifierSettings
 
 
 class ClassifierTraining:
     """A run that can stop anywhere and go on: `state()` and `restore()` hold all of it."""
 
-    def __init__(self, settings: ClassifierSettings, crops: LabelledCrops) -> None:
+    def __init__(
+        self, settings: ClassifierSettings, crops: LabelledCrops, teachers: Sequence[CellClassifier] = ()
+    ) -> None:
         n_classes, side_px = settings.network.n_classes, settings.network.side_px
         if (len(crops.names), *crops.images.shape[1:]) != (n_classes, side_px, side_px):
             raise DataError(
@@ -81,6 +89,7 @@ class ClassifierTraining:
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.crops = crops
+        self.teachers = [in_channels_last(teacher).eval() for teacher in teachers]
         self.shares = drawn_shares(crops.classes, settings.balance)
         self.rng = np.random.default_rng(settings.seed)
         self.network = in_channels_last(CellClassifier(settings.network))
@@ -107,9 +116,21 @@ class ClassifierTraining:
         wanted = smoothed(torch.from_numpy(self.crops.classes[chosen]), settings.network.n_classes, settings.smoothing)
         if rng.random() < settings.mix_share:
             crops, wanted = mixed(crops, wanted, settings.mix, rng)
+        crops = crops.contiguous(memory_format=torch.channels_last)
+        if self.teachers:
+            wanted = (1 - settings.teaching) * wanted + settings.teaching * self._taught(crops)
+        return functional.cross_entropy(self._logits(self.network, crops), wanted)
+
+    @torch.no_grad()
+    def _taught(self, crops: Tensor) -> Tensor:
+        """Mean of the teachers' probabilities, `[B, K]`."""
+        given = [functional.softmax(self._logits(teacher, crops), dim=1) for teacher in self.teachers]
+        return torch.stack(given).mean(dim=0)
+
+    def _logits(self, network: nn.Module, crops: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
-            logits = self.network(crops.contiguous(memory_format=torch.channels_last))
-        return functional.cross_entropy(logits.float(), wanted)
+            logits: Tensor = network(crops)
+        return logits.float()
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on."""

@@ -125,6 +125,11 @@ def _training(facts: ClassCardFacts) -> str:
         f"{network.patch_px} × {network.patch_px} px.",
         f"Up to {settings.steps} steps of {settings.batch} crops, seed {settings.seed}.",
     ]
+    if facts.recipe.teachers:
+        details.append(
+            f"Learned from the labels ({1 - settings.teaching:.0%}) and from the mean of {len(facts.recipe.teachers)} "
+            f"networks ({settings.teaching:.0%}) that were trained on the same split."
+        )
     return training(facts.recipe, details, facts.history, SCORE)
 
 

@@ -96,12 +96,21 @@ class ClassifierTask:
         return replace(self, recipe=changed(self.recipe, changes))
 
     def _training(self) -> ClassifierTraining:
-        training = ClassifierTraining(self.recipe.training, self.crops.of("train"))
+        teachers = [self._teacher(name) for name in self.recipe.teachers]
+        training = ClassifierTraining(self.recipe.training, self.crops.of("train"), teachers)
         if self.recipe.start:
             start_from(training.network, self.recipe.start, pretrained_classifier(self.recipe.start), heads="head.")
             recentre(training.network, _some_crops(training))
             training.averaged.load_state_dict(training.network.state_dict())
         return training
+
+    def _teacher(self, name: str) -> CellClassifier:
+        classes = find_classifier(name)[1].classes
+        if classes != self.crops.names:
+            raise RecipeError(
+                f"teacher {name} knows {', '.join(classes)}; the classes are {', '.join(self.crops.names)}"
+            )
+        return pretrained_classifier(name)
 
 
 def pretrained_classifier(name: str) -> CellClassifier:
