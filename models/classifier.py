@@ -49,7 +49,7 @@ class NetworkClassifier:
     @property
     def description(self) -> str:
         """Model and engine, for journals."""
-        return f"{self._manifest.name}, {self._engine.choice.words if self._engine else 'no engine yet'}"
+        return f"{self._model.words}, {self._engine.choice.words if self._engine else 'no engine yet'}"
 
     def build_ahead(self, height_px: int, width_px: int, tell: Callable[[str], None]) -> None:
         """Build an engine where one must be built (TensorRT); crops are of one size in all frames. Raises EngineError."""

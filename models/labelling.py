@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 from numba import njit
+from scipy.special import expit
 
 from models.cells import Labels
 
@@ -65,7 +66,7 @@ def pixel_classes(maps: Maps) -> tuple[Maps, Maps]:
     """Logit of "not background" and probability of interior, `[H, W]` each."""
     background, boundary, interior = maps
     inside = np.logaddexp(boundary, interior)
-    return inside - background, 1 / (1 + np.exp(np.logaddexp(background, boundary) - interior))
+    return inside - background, expit(interior - np.logaddexp(background, boundary))
 
 
 def hills(foreground: Maps, height: Maps, rules: LabelRules) -> Labels:
@@ -94,8 +95,11 @@ def warm_up() -> None:
 
 
 def compiled(function: _Function) -> _Function:
-    """Machine code by numba, kept on disk, without Python's lock."""
-    return cast(_Function, njit(cache=True, nogil=True)(function))
+    """Machine code by numba, without Python's lock, and kept on disk if there is a folder that may be written to."""
+    try:
+        return cast(_Function, njit(cache=True, nogil=True)(function))
+    except RuntimeError:  # neither beside the code nor in the user's home: compiled again by each process
+        return cast(_Function, njit(nogil=True)(function))
 
 
 @compiled

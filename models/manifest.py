@@ -6,6 +6,8 @@ model.manifest.um_per_px, model.onnx_bytes()
 
 import hashlib
 import tomllib
+import zipfile
+import zlib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -97,6 +99,11 @@ class Model:
     manifest: Manifest
 
     @property
+    def words(self) -> str:
+        """Name and the beginning of the hash, for journals: the same name may be trained again."""
+        return f"{self.manifest.name} ({self.manifest.sha256[:8]})"
+
+    @property
     def onnx_path(self) -> Path:
         return self.folder / "model.onnx"
 
@@ -117,9 +124,9 @@ class Model:
     def parity(self) -> Parity:
         """A fixed input and what the network must answer: `input` and the outputs by name."""
         try:
-            with np.load(self.folder / "parity.npz", allow_pickle=False) as file:
+            with (self.folder / "parity.npz").open("rb") as content, np.load(content, allow_pickle=False) as file:
                 return {name: np.asarray(file[name], np.float32) for name in file.files}
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise ModelError(
                 f"{self.folder / 'parity.npz'} cannot be read ({error}); export the model again"
             ) from error

@@ -34,6 +34,14 @@ class Described(Protocol):
 
 
 @runtime_checkable
+class Prepared(Protocol):
+    """A segmenter that works with images of one size."""
+
+    def prepare(self, height_px: int, width_px: int) -> None:
+        """For frames of this size."""
+
+
+@runtime_checkable
 class BuiltAhead(Protocol):
     """A segmenter or classifier whose engine may have to be built before a run."""
 
@@ -64,6 +72,11 @@ class Perception:
     def description(self) -> str:
         """What segments and what classifies, for the journal."""
         return "; ".join(p.description if isinstance(p, Described) else type(p).__name__ for p in self._parts())
+
+    def prepare(self, height_px: int, width_px: int) -> None:
+        """Open what depends on the size of the camera's frames, of which later ones may show only a part."""
+        if isinstance(self.segmenter, Prepared):
+            self.segmenter.prepare(height_px, width_px)
 
     def build_ahead(self, height_px: int, width_px: int, tell: Callable[[str], None]) -> None:
         """Build engines that must be built before a run; `tell` hears how it goes. Raises EngineError."""

@@ -72,7 +72,7 @@ class NetworkSegmenter:
     def description(self) -> str:
         """Model, method and engine, for journals."""
         engine = self._engine.choice.words if self._engine else "no engine yet"
-        return f"{self._manifest.name}, {self.method}, {engine}"
+        return f"{self._model.words}, {self.method}, {engine}"
 
     def build_ahead(self, height_px: int, width_px: int, tell: Callable[[str], None]) -> None:
         """Build an engine for frames of this size where one must be built (TensorRT). Raises EngineError."""
@@ -115,7 +115,7 @@ class NetworkSegmenter:
     def _grid(self) -> Grid:
         assert self._engine is not None
         rows, columns = self._engine.shape[2:]
-        return Grid((rows, columns), min(self.overlap_px, rows // 2, columns // 2), self._manifest.multiple_px)
+        return Grid((rows, columns), self.overlap_px, self._manifest.multiple_px)
 
     def _shape(self, height_px: int, width_px: int) -> tuple[int, ...]:
         return 1, 1, self._engine_side_px(height_px), self._engine_side_px(width_px)

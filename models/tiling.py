@@ -20,7 +20,7 @@ class Grid:
     side_px: tuple[int, int]
     """Rows and columns of a tile, which are those of the engine."""
     overlap_px: int
-    """Neighbours share at least so much; each keeps its half."""
+    """Neighbours share at least so much, or half a tile where that is less; each keeps its half."""
     multiple_px: int
     """Tiles begin at multiples of this: a network that pools sees the same only on its own grid."""
 
@@ -46,7 +46,7 @@ def tiles(height_px: int, width_px: int, grid: Grid) -> Iterator[Tile]:
 def whole_maps(image: Image, n_maps: int, grid: Grid, infer: Callable[[Image], Maps]) -> Maps:
     """Maps `[C, H, W]` of an image of any size; `infer` takes one tile `[y, x]` and gives `[C, y, x]`."""
     if image.shape == grid.side_px:
-        return infer(image)
+        return infer(padded(image, grid.side_px))
     height_px, width_px = image.shape
     maps = np.empty((n_maps, height_px, width_px), np.float32)
     for tile in tiles(height_px, width_px, grid):
@@ -72,7 +72,8 @@ def rounded_up(length_px: int, multiple_px: int) -> int:
 
 def _spans(length: int, side: int, grid: Grid) -> Iterator[tuple[Span, Span]]:
     """(read, kept) along one axis."""
-    step = (side - grid.overlap_px) // grid.multiple_px * grid.multiple_px
+    multiple, overlap = grid.multiple_px, min(grid.overlap_px, side // 2)
+    step = max(multiple, (side - overlap) // multiple * multiple)  # a tile of one multiple cannot share any
     n = 1 + max(0, -(-(length - side) // step))
     starts = [i * step for i in range(n)]
     cuts = [0, *(start + (side - step) // 2 for start in starts[1:]), length]

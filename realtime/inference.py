@@ -8,8 +8,11 @@ The same object runs in the inference process, inline without any process, and i
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from acquisition.clock import Clock
 from acquisition.frame import Frame
+from models.engines.engine import EngineSettings
 from models.perception import Perception
 from realtime.arbiter import arbitrate
 from realtime.config import RunConfig
@@ -74,6 +77,9 @@ class Inference:
 
 def perception_from(config: RunConfig) -> Perception:
     """Segmenter, classifier and features of a config; nothing is loaded before the first frame."""
-    classifier = config.classifier.build() if config.classifier else None
-    features = measured_features(config.perception.features, classifier)
-    return Perception(config.segmenter.build(), classifier, features)
+    segmenter, classifier = config.segmenter.build(), config.classifier.build() if config.classifier else None
+    for part in (segmenter, classifier):
+        engine = getattr(part, "engine", None)
+        if part is not None and isinstance(engine, EngineSettings) and not engine.threads:
+            part.engine = replace(engine, threads=config.inference.threads)
+    return Perception(segmenter, classifier, measured_features(config.perception.features, classifier))

@@ -46,7 +46,10 @@ class InlineRun:
         self._orders: deque[Order] = deque()
         self._pending: dict[str, DecisionMade] = {}
         self._problem = ""
-        self._tell(InferenceStarted(run=run, pid=0, perception=self.inference.perception.description))
+        frame_px = (capabilities.height_px, capabilities.width_px)
+        perception = self.inference.perception
+        perception.prepare(*frame_px)
+        self._tell(InferenceStarted(run=run, pid=0, perception=perception.description, frame_px=frame_px))
 
     def publish(self, frame: Frame, dose_mj: float) -> None:
         """A frame is looked at on the spot."""

@@ -10,6 +10,7 @@ import msgspec
 from acquisition.clock import SimulatedClock
 from acquisition.frame import Frame
 from acquisition.replayed.recorded import Pixels
+from models.perception import Perception
 from realtime.config import RunConfig, config_from
 from realtime.decisions import Decision
 from realtime.inference import Inference, perception_from
@@ -17,7 +18,7 @@ from realtime.plugins import ConfigError, Plugin, load_plugin
 from realtime.policy import Dose
 from realtime.session.disk import PixelsMissing
 from realtime.session.reader import SessionReader
-from realtime.wire import FrameAnalysed, FrameReady
+from realtime.wire import FrameAnalysed, FrameReady, InferenceStarted
 
 
 @dataclass
@@ -58,14 +59,16 @@ def replay(folder: Path) -> Replay:
     """Look at a session's frames again and compare every decision with the recorded one."""
     reader = SessionReader(folder)
     result = Replay()
-    for again, recorded in _decide_again(reader, recorded_config(reader)):
+    config = recorded_config(reader)
+    perception = _prepared_perception(config, reader)
+    for again, recorded in _decide_again(reader, config, perception):
         if again is None:
             result.n_unreadable += 1
             continue
         result.n_frames += 1
         result.n_decisions += len(recorded.decisions)
         if again != list(recorded.decisions):
-            result.first_difference = _difference(recorded, again)
+            result.first_difference = _difference(recorded, again) + _other_perception(reader, perception)
             break
     return result
 
@@ -76,7 +79,7 @@ def replay_with(folder: Path, policies: Iterable[str]) -> Replay:
     config = recorded_config(reader)
     plugins = {use: _policy(use, config) for use in policies}
     result = Replay()
-    for again, _ in _decide_again(reader, _with_policies(config, plugins)):
+    for again, _ in _decide_again(reader, _with_policies(config, plugins), _prepared_perception(config, reader)):
         if again is None:
             result.n_unreadable += 1
             continue
@@ -86,13 +89,14 @@ def replay_with(folder: Path, policies: Iterable[str]) -> Replay:
     return result
 
 
-def _decide_again(reader: SessionReader, config: RunConfig) -> Iterator[tuple[list[Decision] | None, FrameAnalysed]]:
+def _decide_again(
+    reader: SessionReader, config: RunConfig, perception: Perception
+) -> Iterator[tuple[list[Decision] | None, FrameAnalysed]]:
     """One inference process of the run after the other, each as empty at its start as it was then.
 
     No decisions, but None, from the first frame on that cannot be read: what the tracker made of it is not known.
     """
     readable = True
-    perception = perception_from(config)
     for incarnation in dict.fromkeys(recorded.incarnation for recorded in _analyses(reader)):
         inference = Inference.from_config(config, SimulatedClock(), perception)
         for recorded, ready in _seen_by(incarnation, reader):
@@ -116,6 +120,26 @@ def _seen_by(incarnation: int, reader: SessionReader) -> Iterator[tuple[FrameAna
     for recorded in _analyses(reader):
         if recorded.incarnation == incarnation:
             yield recorded, next((ready for ready in frames if ready.header.index == recorded.frame_index), None)
+
+
+def _prepared_perception(config: RunConfig, reader: SessionReader) -> Perception:
+    """As it was in the run: an engine's maps depend a little on the size it was opened for."""
+    perception = perception_from(config)
+    if (started := _first_start(reader)) and started.frame_px:
+        perception.prepare(*started.frame_px)
+    return perception
+
+
+def _other_perception(reader: SessionReader, perception: Perception) -> str:
+    """Why decisions may differ, if the frames were then seen by another model or engine."""
+    started = _first_start(reader)
+    if started is None or started.perception == perception.description:
+        return ""
+    return f" (frames were seen by {started.perception}; here by {perception.description})"
+
+
+def _first_start(reader: SessionReader) -> InferenceStarted | None:
+    return next((record for record in reader.records() if isinstance(record, InferenceStarted)), None)
 
 
 def _analyses(reader: SessionReader) -> Iterator[FrameAnalysed]:

@@ -134,6 +134,8 @@ class InferenceStarted(Message, frozen=True, tag="inference_started"):
     perception: LongText
     incarnation: Count = 0
     """When this process began, acquisition clock: no two processes of a run share it, as they may a pid. 0: inline."""
+    frame_px: tuple[Count, Count] | None = None
+    """Rows and columns of the frames that its perception was prepared for: replay must do the same."""
 
 
 class InferenceEnded(Message, frozen=True, tag="inference_ended"):

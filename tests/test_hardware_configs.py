@@ -194,7 +194,13 @@ def documented() -> dict[str, dict[str, Row]]:
 def real() -> dict[str, type]:
     """The classes behind the sections."""
     plugins = {f"{kind}.{use}": find_class(kind, use, kind) for kind, uses in BUILT_IN.items() for use in uses}
-    return {**SECTIONS, **plugins, "classifier.ranges.classes": ClassRange, "engine": EngineSettings, "labels": RuleChanges}
+    return {
+        **SECTIONS,
+        **plugins,
+        "classifier.ranges.classes": ClassRange,
+        "engine": EngineSettings,
+        "labels": RuleChanges,
+    }
 
 
 def keys() -> Iterator[tuple[str, inspect.Field]]:

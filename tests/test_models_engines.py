@@ -180,6 +180,16 @@ def test_not_a_number_passes_no_check(tmp_path: Path) -> None:
         open_engine(with_parity(tmp_path / "model", deep_watershed=wrong), "deep_watershed", SHAPE, ONE)
 
 
+@pytest.mark.parametrize("content", [b"", b"no archive", "half", "one byte"])
+def test_a_damaged_reference_is_named(tmp_path: Path, content: bytes | str) -> None:
+    model = with_parity(tmp_path / "model")
+    whole = (model.folder / "parity.npz").read_bytes()
+    damage = {"half": whole[: len(whole) // 2], "one byte": whole[:500] + bytes([whole[500] ^ 255]) + whole[501:]}
+    (model.folder / "parity.npz").write_bytes(damage[content] if isinstance(content, str) else content)
+    with pytest.raises(ModelError, match=r"parity.npz cannot be read \(.*\); export the model again"):
+        open_engine(model, "deep_watershed", SHAPE, ONE)
+
+
 def test_without_a_reference_there_is_no_engine(tmp_path: Path) -> None:
     model = with_parity(tmp_path / "model")
     np.savez(model.folder / "parity.npz", input=SEGMENTER.parity()["input"])

@@ -76,12 +76,19 @@ def test_at_most_so_many_images_evenly_chosen(images: Path, monkeypatch: pytest.
     assert [each.shape for each in inputs] == [(1, 1, 120, 152)] * 3
 
 
-@pytest.mark.parametrize("mistake", ["model", "images"])
-def test_mistakes_are_one_line(mistake: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "empty").mkdir()
-    given = (TINY.folder if mistake == "images" else TESTS, tmp_path / "empty" if mistake == "images" else images)
+@pytest.mark.parametrize(
+    ("model", "images_in", "out", "words"),
+    [
+        (TESTS, TINY.folder, "out", "neither shipped nor a folder"),
+        (TINY.folder, TINY.folder, "out", "holds no image"),
+        (TESTS / "tiny_classifier", TINY.folder, "out", "a segmenter is needed"),
+        (TINY.folder, TINY.folder, TINY.folder, "the float32 model's own folder"),
+    ],
+)
+def test_mistakes_are_one_line(
+    model: Path, images_in: Path, out: Path | str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exit_status:
-        int8.main([*map(str, given), str(tmp_path / "out")])
+        int8.main([str(model), str(images_in), str(tmp_path / out)])
     assert exit_status.value.code == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert ("holds no image" if mistake == "images" else "neither shipped nor a folder") in said
+    assert words in capsys.readouterr().err.splitlines()[-1]

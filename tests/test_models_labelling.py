@@ -1,6 +1,7 @@
 """Maps → labels: against the same written with scikit-image, and the rules one by one."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.measure import label as connected_parts
 from skimage.segmentation import watershed
 
-from models.labelling import LEVELS, LabelRules, hills, in_steps, label_maps
+from models.labelling import LEVELS, LabelRules, compiled, hills, in_steps, label_maps
 from models.labelling import Maps as Map
 
 Ints = npt.NDArray[np.int64]
@@ -160,3 +161,16 @@ def test_pixel_classes_split_cells_at_their_boundary() -> None:
     labels = label_maps(maps, replace(TOLERANT, method="pixel_classes", min_area_px=1))
     assert labels.max() == connected_parts(interior, connectivity=1).max() == 2
     np.testing.assert_array_equal(labels > 0, inside)
+
+
+def test_logits_of_any_size_make_pixel_classes_without_a_warning() -> None:
+    maps = np.full((3, 20, 20), -1000, np.float32)
+    maps[0], maps[:, 5:15, 5:15] = 1000, np.array([-1000, -1000, 1000], np.float32)[:, None, None]
+    labels = label_maps(maps, replace(TOLERANT, method="pixel_classes"))
+    assert np.array_equal(labels, np.pad(np.ones((10, 10)), 5))
+
+
+def test_code_is_compiled_even_where_nothing_can_be_kept_on_disk() -> None:
+    nowhere: dict[str, Any] = {}
+    exec("def twice(x):\n    return 2 * x\n", nowhere)  # numba finds no folder for what comes from no file
+    assert compiled(nowhere["twice"])(21) == 42

@@ -36,7 +36,9 @@ def test_both_methods_find_the_discs_at_any_size(method: str, shape: tuple[int, 
 def test_a_large_image_is_tiled_without_seams() -> None:
     image = discs((448, 640), n=80)  # tiles end where it ends; otherwise the mirrored rest differs within a few pixels
     exact = EngineSettings(precision="fp32")  # in bf16, sums are rounded differently at different places of an image
-    whole, tiled = (NetworkSegmenter(model_path=TINY, engine=exact, tile_px=side, overlap_px=64) for side in (2048, 256))
+    whole, tiled = (
+        NetworkSegmenter(model_path=TINY, engine=exact, tile_px=side, overlap_px=64) for side in (2048, 256)
+    )
     maps = whole.infer(image)
     np.testing.assert_allclose(tiled.infer(image), maps, atol=1e-4)
     assert np.array_equal(tiled.label(tiled.infer(image)), whole.label(maps))
@@ -49,6 +51,23 @@ def test_frames_of_other_sizes_use_the_engine_of_the_first(tiny: NetworkSegmente
     assert n_cells(tiny, discs((128, 128))) == 9
     assert n_cells(tiny, discs((300, 520))) == 9
     assert tiny._engine is engine
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 90), (20, 90), (31, 31)])
+def test_the_shipped_network_takes_slivers_and_then_a_whole_frame(shape: tuple[int, int]) -> None:
+    shipped = NetworkSegmenter(model="nuclei-fast")  # its tiles are multiples of 32 px
+    assert shipped.label(shipped.infer(np.full(shape, 100, np.float32))).shape == shape
+    assert n_cells(shipped, discs((128, 128))) > 0
+    shipped.close()
+
+
+@pytest.mark.parametrize("name", ["nuclei", "nuclei-fast"])
+def test_hot_pixels_are_no_cells(name: str) -> None:
+    image = np.random.default_rng(0).poisson(100, (128, 128)).astype(np.float32)
+    image[10::40, 10::40] = 65_535
+    shipped = NetworkSegmenter(model=name)
+    assert n_cells(shipped, image) == 0
+    shipped.close()
 
 
 def test_zoom_finds_what_is_too_small() -> None:
@@ -69,7 +88,7 @@ def test_rules_of_the_config_replace_the_models(tiny: NetworkSegmenter) -> None:
 def test_what_runs_is_said(tiny: NetworkSegmenter) -> None:
     assert "no engine yet" in tiny.description
     tiny.prepare(64, 64)
-    assert tiny.description.startswith("tiny, deep_watershed, ")
+    assert tiny.description.startswith("tiny (")
     assert "no engine" not in tiny.description
 
 

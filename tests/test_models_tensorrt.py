@@ -293,6 +293,15 @@ def test_half_precision_is_what_auto_takes_first(gpu: ModuleType) -> None:
     engine.close()
 
 
+def test_an_engine_in_half_precision_is_not_checked_by_one_in_single(gpu: ModuleType) -> None:
+    pytest.importorskip("onnx", reason='fp16 networks need the package onnx (extra "gpu" or "train")')
+    shape = (1, 1, 64, 64)
+    build()
+    build(shape, precision="fp16")
+    with pytest.raises(EngineError, match=r"no TensorRT engine has been built here for .*1x1x48x64, fp16"):
+        open_engine(MODEL, OUTPUT, shape, EngineSettings(use="tensorrt"))
+
+
 def test_a_class_of_cells_a_batch(gpu: ModuleType) -> None:
     model = find_model(str(Path(__file__).parent / "tiny_classifier"))
     shape = (20, 1, 32, 32)

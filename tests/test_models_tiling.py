@@ -32,7 +32,7 @@ def blurred(image: Image) -> Maps:
     return np.stack([uniform_filter(image, 7, mode="mirror"), image]).astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (65, 64), (200, 64), (130, 257), (20, 300), (7, 9)])
+@pytest.mark.parametrize("shape", [(64, 64), (65, 64), (200, 64), (130, 257), (20, 300), (7, 9), (1, 1), (1, 90)])
 def test_stitched_maps_equal_whole_ones(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).random(shape).astype(np.float32)
     stitched = whole_maps(image, 2, Grid((64, 64), 8, 4), blurred)
@@ -42,6 +42,23 @@ def test_stitched_maps_equal_whole_ones(shape: tuple[int, int]) -> None:
 def test_too_little_overlap_shows() -> None:
     image = np.random.default_rng(0).random((130, 257)).astype(np.float32)
     assert np.abs(whole_maps(image, 2, Grid((64, 64), 2, 1), blurred) - blurred(image)).max() > 0.01
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (20, 90), (32, 32), (33, 32), (100, 70)])
+def test_tiles_of_one_multiple_serve_every_size(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).random(shape).astype(np.float32)
+    stitched = whole_maps(image, 1, Grid((32, 32), 16, 32), lambda tile: tile[None])
+    np.testing.assert_array_equal(stitched[0], image)
+
+
+def test_tiles_are_contiguous_whatever_the_image_is() -> None:
+    def infer(tile: Image) -> Maps:
+        assert tile.flags.c_contiguous
+        return tile[None]
+
+    image = np.asfortranarray(np.random.default_rng(0).random((64, 64)).astype(np.float32))
+    for side_px in ((64, 64), (32, 32), (80, 80)):
+        np.testing.assert_array_equal(whole_maps(image, 1, Grid(side_px, 8, 4), infer)[0], image)
 
 
 def test_padding_mirrors_and_keeps_a_full_tile_as_it_is() -> None:

@@ -256,7 +256,7 @@ def test_check_shows_the_whole_config_with_defaults_marked(reflexscope: Command,
     assert "interval_ms = 100.0" in lines
     assert "light_mw = 2.0" in lines, "what --set says is no default"
     assert "stall_s = 5.0                            # default" in lines
-    assert 'smoothing_px = 1.0                       # default' in lines
+    assert "smoothing_px = 1.0                       # default" in lines
     assert "keeps up" not in answer.out
 
 

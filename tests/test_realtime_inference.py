@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +12,16 @@ from acquisition.clock import NS_PER_MS, SimulatedClock
 from acquisition.commands import MoveStage, SetLight
 from acquisition.frame import Frame
 from models.perception import Perception
+from models.segmenter import NetworkSegmenter
 from models.threshold import ThresholdSegmenter
-from realtime.config import InferenceSettings
+from realtime.config import InferenceSettings, load_config
 from realtime.decisions import Decision
-from realtime.inference import Inference
+from realtime.inference import Inference, perception_from
 from realtime.latency import ANALYSIS_STAGES
 from realtime.policy import Dose, Policy, Scene
 from realtime.policy_runner import PolicyRunner
 from tests.scenes import header
+from tests.tiny_config import write_tiny
 from tracking.tracker import LinearAssignmentTracker
 
 SETTINGS = InferenceSettings(deadline_ms=80, policy_budget_ms=5, policy_failures=3)
@@ -181,3 +184,13 @@ def test_a_decision_that_the_wire_would_refuse_fails_at_its_policy(name: str) ->
     assert analysis is not None
     assert analysis.decisions == []
     assert "policy bad raised ValidationError" in analysis.complaints[0]
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(0, 3), (2, 2)])
+def test_the_runs_threads_are_the_engines_unless_it_names_its_own(tmp_path: Path, threads: int, expected: int) -> None:
+    overrides = ["segmenter.use=network", f"segmenter.engine.threads={threads}", "inference.threads=3"]
+    path = write_tiny(tmp_path)
+    path.write_text(path.read_text("utf-8").replace('use = "threshold"', 'use = "network"'), "utf-8")
+    perception = perception_from(load_config(path, overrides))
+    assert isinstance(perception.segmenter, NetworkSegmenter)
+    assert perception.segmenter.engine.threads == expected

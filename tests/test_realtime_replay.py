@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from acquisition.clock import SimulatedClock
@@ -126,3 +127,19 @@ def test_a_session_whose_pixels_are_all_gone_says_so(session: Path) -> None:
     cut_pixels(session, 0)
     assert replay(session).verdict == f"nothing to compare: {n_all} analysed frames have no readable pixels"
     assert Replay().verdict == "nothing to compare: no frame of this session was analysed"
+
+
+def test_a_difference_names_the_perception_if_it_is_another(session: Path) -> None:
+    reader = SessionReader(session)
+    messages = [
+        msgspec.structs.replace(record, perception="another network", frame_px=(128, 128))
+        if isinstance(record, InferenceStarted)
+        else msgspec.structs.replace(record, decisions=())
+        if isinstance(record, FrameAnalysed)
+        else record
+        for record in reader.records()
+    ]
+    rewrite(session, messages)
+    verdict = replay(session).verdict
+    assert "first difference" in verdict
+    assert "(frames were seen by another network; here by ThresholdSegmenter; RangeClassifier)" in verdict

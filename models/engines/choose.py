@@ -128,7 +128,8 @@ def _checked(
     engine = make(model, output, shape, settings)
     with ExitStack() as on_refusal:
         on_refusal.callback(engine.close)
-        difference = require_parity(engine, model, output, lambda other: make(model, output, other, settings))
+        same = replace(settings, precision=engine.precision)  # "auto" might find another one ready for another shape
+        difference = require_parity(engine, model, output, lambda other: make(model, output, other, same))
         on_refusal.pop_all()
     most = allowed(model, engine.precision)
     return CheckedEngine(engine, Choice(engine.name, engine.precision, reason, difference, most))

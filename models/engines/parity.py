@@ -8,6 +8,7 @@ into account, and what lies beside the image may change maps by as much as 1 mor
 the same but for its shape, takes the image as it is.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -91,10 +92,8 @@ def _compared(model: Model, output: str, maps: Array) -> Array:
 def _answer_to(inputs: Array, engine: Engine, open_at: OpenAt) -> Array:
     if engine.shape[1:] == inputs.shape[1:]:
         return answers(engine, inputs)
-    second = open_at(inputs.shape)
-    answer = answers(second, inputs)
-    second.close()
-    return answer
+    with contextlib.closing(open_at(inputs.shape)) as second:
+        return answers(second, inputs)
 
 
 def _given(model: Model, output: str = PARITY_INPUT) -> Parity:

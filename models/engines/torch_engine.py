@@ -61,8 +61,9 @@ class TorchEngine:
 
 def network_of(model: Model, output: str) -> nn.Module:
     """The network of a model, with only the head of one output, ready to infer. Raises EngineError."""
+    weights = _initializers(model)
     try:
-        network, weights = fused(_described(model, output)), _initializers(model)
+        network = fused(_described(model, output))
         network.load_state_dict({name: weights[name] for name in network.state_dict()})
     except (KeyError, RuntimeError, ValueError) as error:
         raise EngineError(

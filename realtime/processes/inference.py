@@ -41,6 +41,7 @@ class InferenceProcess:
         config = ticket.read_config()
         perception = perception_from(config)
         assert ticket.frame_px is not None
+        self._frame_px = ticket.frame_px
         warm_up(Inference.from_config(config, self.clock, perception), ticket.frame_px)
         self._inference = Inference.from_config(config, self.clock, perception)
         self._pulse = Pulse(ticket, ticket.door)
@@ -56,6 +57,7 @@ class InferenceProcess:
             pid=os.getpid(),
             perception=self._inference.perception.description,
             incarnation=self._incarnation,
+            frame_px=self._frame_px,
         )
         self._inbox.send(started)
         self._door.send(started)

@@ -62,8 +62,9 @@ class Supervisor:
         self._clock = SystemClock()
         self.keys = {role: KeyPair.new() for role in ("acquisition", "recorder", "inference", "supervisor", "operator")}
         self.addresses: dict[str, Address] = {}
-        self._frame_px: tuple[int, int] | None = None
         """Of `door`, `telemetry` and `inbox`, once they listen."""
+        self._frame_px: tuple[int, int] | None = None
+        """Rows and columns of the camera's frames, once the rig is open."""
         self._role_of = {keys.public: role for role, keys in self.keys.items()}
         self._ring = f"reflexscope-{self.run}"
         self._session_toml = session_toml(self.run, self.config)

@@ -5,13 +5,11 @@ are committed, so that tests of engines and of everything behind them need no to
 """
 
 import hashlib
-import warnings
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import tomli_w
 import torch
 from torch.nn import functional
 
@@ -19,6 +17,8 @@ from models.crops import normalise
 from models.manifest import ClassifierManifest, DataSource
 from models.networks.cell_classifier import CellClassifier, CellClassifierSettings
 from models.networks.fusing import fused
+from models.training.exporting import onnx_bytes
+from models.training.shipping import write_manifest
 
 HERE = Path(__file__).parent
 CLASSES = ("disc", "ring", "pair", "noise")
@@ -31,12 +31,14 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network = fused(trained(np.random.default_rng(0)))
-    write_onnx(network, HERE / "model.onnx")
+    example = torch.zeros(2, 1, SETTINGS.side_px, SETTINGS.side_px)
+    content = onnx_bytes(network, example, "crops", ["logits"], {"crops": {0: "n"}, "logits": {0: "n"}})
+    (HERE / "model.onnx").write_bytes(content)
     crops, _ = examples(np.random.default_rng(1), 8)
     with torch.inference_mode():
         logits = network(torch.from_numpy(crops)).numpy()
     np.savez_compressed(HERE / "parity.npz", input=crops, logits=logits)
-    write_manifest(HERE)
+    write_manifest(manifest_of(content), HERE)
 
 
 def examples(rng: np.random.Generator, n: int) -> tuple[Array, npt.NDArray[np.int64]]:
@@ -82,26 +84,14 @@ def trained(rng: np.random.Generator) -> CellClassifier:
     return network
 
 
-def write_onnx(network: CellClassifier, path: Path) -> None:
-    side = network.settings.side_px
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter is deprecated; the new one needs onnxscript
-        torch.onnx.export(
-            network, (torch.zeros(2, 1, side, side),), str(path), opset_version=17, dynamo=False,
-            input_names=["crops"], output_names=["logits"], dynamic_axes={"crops": {0: "n"}, "logits": {0: "n"}},
-        )  # fmt: skip
-
-
-def write_manifest(folder: Path) -> None:
-    manifest = ClassifierManifest(
+def manifest_of(network: bytes) -> ClassifierManifest:
+    return ClassifierManifest(
         format=1, name="tiny-classifier", summary="Discs, rings and pairs, for tests.", um_per_px=None,
-        recipe="tests/tiny_classifier/make.py", sha256=hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
+        recipe="tests/tiny_classifier/make.py", sha256=hashlib.sha256(network).hexdigest(),
         data=(DataSource(name="shapes", licence="none needed", source="drawn by the script"),),
         side_px=SETTINGS.side_px, classes=CLASSES, temperature=1.0, network=msgspec.to_builtins(SETTINGS),
         groups={"interphase": ("disc",), "mitotic": ("ring", "pair"), "artefact": ("noise",)},
     )  # fmt: skip
-    tables = {name: value for name, value in msgspec.to_builtins(manifest).items() if value is not None}
-    (folder / "manifest.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

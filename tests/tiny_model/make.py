@@ -5,13 +5,11 @@ committed, so that tests of engines and of everything behind them need no torch.
 """
 
 import hashlib
-import warnings
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import tomli_w
 import torch
 from torch.nn import functional
 
@@ -20,11 +18,19 @@ from models.manifest import DataSource, SegmenterManifest
 from models.networks.fusing import fused
 from models.networks.unet import UNet, UNetSettings
 from models.normalise import LevelRules, levels, normalised
+from models.training.exporting import onnx_bytes
+from models.training.shipping import write_manifest
 
 HERE = Path(__file__).parent
 SETTINGS = UNetSettings(widths=(8, 12), unshuffle=2)
 STEPS, BATCH, SIDE_PX, RATE = 1500, 16, 96, 4e-3
 EDGE_PX = 1.5
+DEEP_WATERSHED = LabelRules(
+    method="deep_watershed", foreground=0.5, prominence=0.2, peak=0.4, certainty=0.5, min_area_px=16
+)
+PIXEL_CLASSES = LabelRules(
+    method="pixel_classes", foreground=0.5, prominence=0.2, peak=0.4, certainty=0.8, min_area_px=40
+)
 Array = npt.NDArray[np.float32]
 
 
@@ -32,12 +38,14 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network = fused(trained(np.random.default_rng(0)))
-    write_onnx(network, HERE / "model.onnx")
+    free = {name: {2: "height", 3: "width"} for name in ("image", *SETTINGS.methods)}
+    content = onnx_bytes(network, torch.zeros(1, 1, 64, 64), "image", SETTINGS.methods, free)
+    (HERE / "model.onnx").write_bytes(content)
     image = example(np.random.default_rng(1), (1, 48, 64), n=5)[0]
     with torch.inference_mode():
         maps = network(torch.from_numpy(image)[None])
     np.savez_compressed(HERE / "parity.npz", input=image[None], **{name: m.numpy() for name, m in maps.items()})
-    write_manifest(HERE)
+    write_manifest(manifest_of(content), HERE)
 
 
 def example(rng: np.random.Generator, shape: tuple[int, int, int], n: int | None = None) -> tuple[Array, Array]:
@@ -89,30 +97,14 @@ def loss_of(maps: dict[str, torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
     )
 
 
-def write_onnx(network: UNet, path: Path) -> None:
-    names = ["image", *network.settings.methods]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter is deprecated; the new one needs onnxscript
-        torch.onnx.export(
-            network, (torch.zeros(1, 1, 64, 64),), str(path), opset_version=17, dynamo=False,
-            input_names=names[:1], output_names=names[1:],
-            dynamic_axes={name: {2: "height", 3: "width"} for name in names},
-        )  # fmt: skip
-
-
-def write_manifest(folder: Path) -> None:
-    manifest = SegmenterManifest(
+def manifest_of(network: bytes) -> SegmenterManifest:
+    return SegmenterManifest(
         format=1, name="tiny", summary="Bright discs, for tests.", um_per_px=None, recipe="tests/tiny_model/make.py",
-        sha256=hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(), multiple_px=4, levels=LevelRules(),
+        sha256=hashlib.sha256(network).hexdigest(), multiple_px=4, levels=LevelRules(),
         data=(DataSource(name="discs", licence="none needed", source="drawn by the script"),),
-        methods={
-            "deep_watershed": LabelRules(method="deep_watershed"),
-            "pixel_classes": LabelRules(method="pixel_classes", certainty=0.8, min_area_px=40),
-        },
+        methods={"deep_watershed": DEEP_WATERSHED, "pixel_classes": PIXEL_CLASSES},
         network=msgspec.to_builtins(SETTINGS),
     )  # fmt: skip
-    tables = {name: value for name, value in msgspec.to_builtins(manifest).items() if value is not None}
-    (folder / "manifest.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
 
 
 if __name__ == "__main__":
