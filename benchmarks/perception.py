@@ -29,7 +29,6 @@ from benchmarks.perception_peers import (
     classical,
     networks,
     tuned,
-    which,
 )
 from benchmarks.tables import Report
 from models.class_metrics import class_figures, group_of_class, of_groups
@@ -172,7 +171,7 @@ def class_table(report: Report, options: Options) -> None:
 
 
 def _probabilities(model: str, images: np.ndarray) -> np.ndarray:
-    classifier = NetworkClassifier(**which(model), classes="all", engine=ONE_THREAD)
+    classifier = NetworkClassifier(model=model, classes="all", engine=ONE_THREAD)
     p = classifier.probabilities(images)
     classifier.close()
     return p

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 
 from acquisition.frame import Frame
-from benchmarks.perception_peers import ONE_THREAD, which
+from benchmarks.perception_peers import ONE_THREAD
 from benchmarks.perception_speed import SIDE_PX, TYPICAL, frame_of, in_turn, real_field, segmenter_of
 from benchmarks.tables import Report
 from models.classifier import NetworkClassifier
@@ -90,7 +90,8 @@ def memory_table(report: Report, frame: Frame, model: str, classifier: NetworkCl
         if i % (N_MEMORY // 10) == 0:
             del cells
             gc.collect()
-            marks.append((process.memory_full_info().uss / 1e6, tracemalloc.get_traced_memory()[0] / 1e6))
+            memory = process.memory_info()
+            marks.append(((memory.rss - getattr(memory, "shared", 0)) / 1e6, tracemalloc.get_traced_memory()[0] / 1e6))
     tracemalloc.stop()
     segmenter.close()
     rows = [
@@ -99,7 +100,8 @@ def memory_table(report: Report, frame: Frame, model: str, classifier: NetworkCl
     ]
     report.table(
         f"Memory of the whole perception over {N_MEMORY} frames",
-        f"{SMALL_PX}×{SMALL_PX}, `{Path(model).name}`, all features, classes. Traced is what Python and numpy hold, by "
+        f"{SMALL_PX}×{SMALL_PX}, `{Path(model).name}`, all features, classes. Private is what is resident and not mapped from "
+        "a file (mapped libraries count or not as other processes come and go); traced is what Python and numpy hold, by "
         "tracemalloc.",
         ("memory", "after a tenth MB", "at the end MB", "growth MB"),
         rows,
@@ -115,7 +117,7 @@ def _parts(pixels: np.ndarray) -> Iterator[np.ndarray]:
 
 def main(report: Report, data: Path, model: str, classifier_model: str) -> None:
     warm_up()
-    classifier = NetworkClassifier(**which(classifier_model), engine=ONE_THREAD)
+    classifier = NetworkClassifier(model=classifier_model, engine=ONE_THREAD)
     classifier.prepare()
     scaling_table(report, classifier)
     memory_table(report, real_field(data)[0], model, classifier)

@@ -86,16 +86,11 @@ def networks(models: Sequence[str]) -> Iterator[Ours]:
     for model in models:
         for method in find_segmenter(model)[1].methods:
             name = f"{Path(model).name}, {method.replace('_', ' ')}"
-            yield Ours(name, NetworkSegmenter(**which(model), method=method, engine=ONE_THREAD))  # type: ignore[arg-type]
+            yield Ours(name, NetworkSegmenter(model=model, method=method, engine=ONE_THREAD))  # type: ignore[arg-type]
 
 
 def classical() -> Ours:
     return Ours("threshold (ours, defaults)", ThresholdSegmenter())
-
-
-def which(model: str) -> dict[str, str]:
-    """Settings for a shipped name or a folder."""
-    return {"model_path": model} if Path(model).is_dir() else {"model": model}
 
 
 # --- scikit-image ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from skimage.segmentation import watershed
 from acquisition.frame import Frame, FrameHeader, StagePosition, affine_at
 from benchmarks.measurement import ALWAYS, IN_BOTH
 from benchmarks.perception_data import field_of
-from benchmarks.perception_peers import ONE_THREAD, which, without_small
+from benchmarks.perception_peers import ONE_THREAD, without_small
 from benchmarks.rigs import discs
 from benchmarks.tables import Report
 from models.cells import Cells, Labels
@@ -57,7 +57,7 @@ def real_field(data: Path) -> tuple[Frame, str]:
 
 
 def segmenter_of(model: str, side_px: int) -> NetworkSegmenter:
-    segmenter = NetworkSegmenter(**which(model), engine=ONE_THREAD)
+    segmenter = NetworkSegmenter(model=model, engine=ONE_THREAD)
     segmenter.prepare(side_px, side_px)
     return segmenter
 
@@ -214,7 +214,7 @@ def watershed_route(maps: Maps, rules: LabelRules, by_prominence: bool) -> Label
 def main(report: Report, data: Path, models: Sequence[str], classifier_model: str) -> None:
     warm_up()
     frame, what = real_field(data)
-    classifier = NetworkClassifier(**which(classifier_model), engine=ONE_THREAD)
+    classifier = NetworkClassifier(model=classifier_model, engine=ONE_THREAD)
     classifier.prepare()
     stage_tables(report, frame, what, models, classifier)
     peer_table(report, frame, what, models[0])

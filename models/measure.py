@@ -53,7 +53,7 @@ def check_features(names: Iterable[str]) -> None:
         if name not in FEATURES:
             near = get_close_matches(name, FEATURES, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"feature {name!r} is not known; {hint}Features are {', '.join(FEATURES)}")
+            raise ValueError(f"feature {name!r} is not known; {hint}features are {', '.join(FEATURES)}")
 
 
 def warm_up() -> None:

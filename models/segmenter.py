@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from acquisition.commands import Positive
 from acquisition.microscope import FilePath
 from models import labelling
 from models.cells import Labels
@@ -49,7 +48,7 @@ class NetworkSegmenter:
     """How maps become cells: hills of a distance map, or inner pixels apart from their boundaries."""
     engine: EngineSettings = EngineSettings()  # noqa: RUF009  # frozen
     labels: RuleChanges = RuleChanges()  # noqa: RUF009
-    zoom: Positive = 1.0
+    zoom: Annotated[float, Meta(gt=0, le=8)] = 1.0
     """The image is enlarged by this before the network: the model's um_per_px is where it works best."""
     tile_px: Annotated[int, Meta(ge=256)] = 2048
     """Larger images are cut into overlapping tiles of this side."""

@@ -73,7 +73,9 @@ def run(
 @app.command()
 def check(
     config_path: ConfigPath,
-    rehearse: Annotated[bool, typer.Option(help="Open the rig (light on, as [imaging] says) and measure.")] = True,
+    rehearse: Annotated[
+        bool, typer.Option(help="Open the rig (light on, as the section imaging says) and measure.")
+    ] = True,
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Show the resolved config, then measure whether this machine and rig can do what it demands."""

@@ -40,15 +40,28 @@ def without(monkeypatch: pytest.MonkeyPatch, *absent: str) -> None:
     monkeypatch.setattr(choose, "find_spec", lambda name: None if name in absent else found(name))
 
 
+def with_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it were installed."""
+    found = choose.find_spec
+    monkeypatch.setattr(choose, "find_spec", lambda name: found("numpy" if name == "tensorrt" else name))
+
+
 # --- the choice -------------------------------------------------------------------------------------------------
 
 
 def test_auto_takes_openvino_and_says_why_not_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_tensorrt(monkeypatch)
     monkeypatch.setattr(tensorrt_engine, "why_not", lambda *request: "no GPU to be seen")
     engine = open_engine(SEGMENTER, "deep_watershed", SHAPE, ONE)
     engine.close()
     assert engine.name.startswith("OpenVINO")
     assert engine.choice.reason == "picked, without TensorRT: no GPU to be seen"
+
+
+def test_a_machine_without_tensorrt_hears_that_it_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "tensorrt")
+    _, reason = choose.chosen(SEGMENTER, "deep_watershed", SHAPE, ONE)
+    assert reason == "picked, without TensorRT: not installed, and of use only with an NVIDIA GPU"
 
 
 def test_auto_takes_onnx_runtime_where_openvino_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +87,7 @@ def test_a_ready_tensorrt_engine_is_taken_and_its_failure_is_not_covered_up(monk
     def broken(*request: Any) -> None:
         raise EngineError("the GPU is gone")
 
+    with_tensorrt(monkeypatch)
     monkeypatch.setattr(tensorrt_engine, "why_not", ready)
     monkeypatch.setattr(tensorrt_engine, "TensorRTEngine", broken)
     with pytest.raises(EngineError, match="the GPU is gone"):
@@ -212,6 +226,7 @@ def test_a_refused_engine_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
         def close(self) -> None:
             closed.append(self.shape)
 
+    with_tensorrt(monkeypatch)
     monkeypatch.setattr(tensorrt_engine, "why_not", lambda *request: None)
     monkeypatch.setattr(tensorrt_engine, "TensorRTEngine", Off)
     with pytest.raises(ParityError, match="off is refused"):

@@ -57,6 +57,27 @@ def test_wrong_folders_are_refused(tmp_path: Path, folder: str, known: list[Data
         find_data([root / folder], known)
 
 
+def test_two_folders_of_one_name_are_refused(tmp_path: Path) -> None:
+    folders = [data_folder(tmp_path / "monday" / "discs"), data_folder(tmp_path / "tuesday" / "discs")]
+    with pytest.raises(DataError, match="have the same name"):
+        find_data(folders, [])
+
+
+BAD_TABLES = {
+    "an image for two purposes": (b"file,split\na.png,train\na.png,val\n", "names a.png 2 times"),
+    "not UTF-8": (b"file,split\na.png,train\n\xe4.png,val\n", "cannot be read as CSV"),
+    "a line cut short": (b"file,split\na.png\n", 'no image has split "train"'),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, name: str) -> None:
+    content, words = BAD_TABLES[name]
+    (data_folder(tmp_path / "mine") / "splits.csv").write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        find_data([tmp_path / "mine"], [])
+
+
 def test_images_without_labels_and_labels_of_another_size_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bare" / "images").mkdir(parents=True)
     with pytest.raises(DataError, match="no labels/"):

@@ -112,6 +112,19 @@ def test_an_interrupted_training_is_resumed_and_can_be_exported(task: SegmenterT
     assert (tmp_path / "manifest.toml").exists()
 
 
+def test_weights_of_another_network_are_not_exported(task: SegmenterTask, tmp_path: Path) -> None:
+    train(task, tmp_path, Spectator(), SimulatedClock())
+    other = task.changed({"training.network.widths": [4, 12]})
+    with pytest.raises(CheckpointError, match="another network than the recipe's"):
+        ship(other, tmp_path / "training" / "checkpoint.pt", tmp_path / "other")
+
+
+def test_a_model_is_not_exported_with_other_data_than_it_was_trained_on(task: SegmenterTask, tmp_path: Path) -> None:
+    train(task, tmp_path, Spectator(), SimulatedClock())
+    with pytest.raises(CheckpointError, match="other files of discs"):
+        ship(task.fraction(0.5), tmp_path / "training" / "checkpoint.pt", tmp_path / "other")
+
+
 def test_a_model_that_lies_there_is_not_overwritten(task: SegmenterTask, tmp_path: Path) -> None:
     (tmp_path / "manifest.toml").write_text("")
     with pytest.raises(CheckpointError, match="give another --out"):

@@ -404,6 +404,7 @@ def test_help_names_every_command(reflexscope: Command) -> None:
     assert answer.status == 0
     for command in ("run", "check", "replay", "safe", "doctor"):
         assert re.search(rf"│ {command} ", answer.out)
+    assert "as the section imaging says" in " ".join(reflexscope("check", "--help").out.replace("│", " ").split())
 
 
 # --- what is shown --------------------------------------------------------------------------------------------

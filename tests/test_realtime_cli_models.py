@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def test_segment_writes_labels_under_the_names_of_the_images(
     answer = reflexscope("segment", images, "--model", TINY, "--out", tmp_path / "new" / "out")
     assert (answer.status, answer.err) == (0, ""), "nothing but results where nobody watches"
     assert "3 images, 27 cells" in answer.out
-    assert "tiny, deep_watershed, OpenVINO" in answer.out, "it says what it ran on"
+    assert re.search(r"tiny \([0-9a-f]{8}\), deep_watershed, OpenVINO", answer.out), "it says what it ran on"
     assert {file.name for file in (tmp_path / "new" / "out").iterdir()} == {"a.tif", "b2.tif", "b10.tif"}
     for name in SIZES:
         assert tifffile.imread((tmp_path / "new" / "out" / name).with_suffix(".tif")).dtype == np.uint16
@@ -99,7 +100,7 @@ def test_the_method_and_the_zoom_are_those_asked_for(reflexscope: Command, image
         "--engine",
         "onnxruntime",
     )
-    assert "tiny, pixel_classes, ONNX Runtime" in answer.out
+    assert re.search(r"tiny \([0-9a-f]{8}\), pixel_classes, ONNX Runtime", answer.out)
     small = discs((256, 256))[::2, ::2].astype(np.uint16)
     write_image(images / "small.png", small)
     answer = reflexscope("segment", images / "small.png", "--model", TINY, "--out", tmp_path, "--zoom", 2)
@@ -268,6 +269,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "engine": (["--engine", "cuda"], 'engine.use must be "auto", "onnxruntime"'),
     "feature": (["--features", "rondness"], "--features rondness: feature 'rondness' is not known"),
     "zoom": (["--zoom", "0"], "zoom must be a number > 0"),
+    "far too much zoom": (["--zoom", "1000"], "zoom must be a number > 0 and ≤ 8, not 1000.0"),
     "where alone": (["--where", "split=test"], "give the table with --list FILE.csv"),
     "no table": (["--list", "none.csv"], "none.csv cannot be read as CSV"),
     "column": (["--list", "TABLE", "--where", "spilt=test"], "has no column spilt (did you mean split?)"),
@@ -285,6 +287,23 @@ def test_a_mistake_is_one_line_and_makes_nothing(
     said = reflexscope.mistake("segment", images, "--out", tmp_path / "out", *asked)
     assert words.replace("TABLE", str(table)) in said
     assert not (tmp_path / "out").exists()
+
+
+def test_where_nothing_can_be_segmented_nothing_is_made(reflexscope: Command, tmp_path: Path) -> None:
+    answer = reflexscope("segment", tmp_path / "none.tif", "--csv", "--model", TINY, "--out", tmp_path / "out")
+    assert (answer.status, answer.out) == (1, "")
+    assert "1 of 1 images failed: none.tif" in answer.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(reflexscope: Command, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = reflexscope.mistake("segment", images, "--model", TINY, "--out", tmp_path / "file" / "out")
+    assert f"--out {tmp_path / 'file' / 'out'}: " in said
+    assert "cannot be written: Not a directory" in said
+    (tmp_path / "out" / "cells.csv").mkdir(parents=True)
+    said = reflexscope.mistake("segment", images, "--csv", "--force", "--model", TINY, "--out", tmp_path / "out")
+    assert f"{tmp_path / 'out' / 'cells.csv'} cannot be written: Is a directory" in said
 
 
 # --- evaluate segmentation ------------------------------------------------------------------------------------
@@ -397,6 +416,8 @@ def test_thresholds_are_numbers_between_zero_and_one(reflexscope: Command, judge
 def test_a_folder_and_a_file_do_not_compare(reflexscope: Command, judged: tuple[Path, Path]) -> None:
     said = reflexscope.mistake("evaluate", "segmentation", judged[0], judged[1] / "a.tif")
     assert "must both be folders of label images, or both be one" in said
+    said = reflexscope.mistake("evaluate", "segmentation", judged[0], judged[1] / "nowhere")
+    assert f"{judged[1] / 'nowhere'} does not exist" in said
 
 
 def test_real_fields_are_segmented_and_judged(reflexscope: Command, shared_data: Path, tmp_path: Path) -> None:
@@ -470,6 +491,11 @@ def test_crops_of_another_size_are_refused(reflexscope: Command, tmp_path: Path)
     said = reflexscope.mistake(*words)
     assert "crops of 64 × 64 px" in said
     assert "looks at 32 × 32 px" in said
+
+
+def test_a_folder_is_not_taken_for_the_name_of_a_table(reflexscope: Command, crops: Path) -> None:
+    words = ("classify", crops / "crops.npz", "--model", TINY_CLASSIFIER, "--out", crops, "--force")
+    assert f"--out {crops} is a folder" in reflexscope.mistake(*words)
 
 
 def test_a_table_of_classes_is_not_overwritten_without_force(reflexscope: Command, crops: Path) -> None:

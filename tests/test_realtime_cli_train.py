@@ -73,6 +73,8 @@ MISTAKES = {
     "no such setting": (("tiny.toml", "--data", "discs", "--set", "training.rat=1"), "did you mean rate?"),
     "no such model": (("tiny.toml", "--data", "discs", "--from", "nucleus"), 'model "nucleus" is neither shipped'),
     "nothing to resume": (("tiny.toml", "--data", "discs", "--resume"), "nothing to go on with"),
+    "no place to write": (("tiny.toml", "--data", "discs", "--out", "tiny.toml/out"), "tiny.toml/out/training cannot"),
+    "figures of no model": (("tiny.toml", "--data", "discs", "--folds", "2", "--final"), "--final is for the card"),
     "two studies": (("tiny.toml", "--data", "discs", "--folds", "2", "--search", "2"), "give one of them"),
     "the other kind": (("tiny.toml", "--data", "discs", "--set", "kind=classifier"), "is the recipe of a classifier"),
 }
@@ -85,10 +87,16 @@ def test_mistakes_are_one_line(
     words: tuple[str, ...], said: str,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    answer = reflexscope("train", "segmenter", *words, "--out", "out")
+    answer = reflexscope("train", "segmenter", "--out", "out", *words)
     assert answer.status == 2
     assert answer.err.splitlines()[-1].startswith("error: ")
     assert said in answer.err.splitlines()[-1]
+
+
+@needs_torch
+def test_export_wants_the_folder_of_a_training(reflexscope: Command, asked: tuple[object, ...], tmp_path: Path) -> None:
+    said = reflexscope.mistake("export", tmp_path / "discs", "--data", tmp_path / "discs")
+    assert f"{tmp_path / 'discs'} is not the --out of a training: it holds no recipe.toml" in said
 
 
 def test_without_torch_it_says_what_to_install(
@@ -137,3 +145,12 @@ def test_a_terminal_shows_loss_rate_score_and_steps() -> None:
         watch.stepped(progress)
     for words in ("tiny", "3/8", "loss 0.5000", "rate 1.0e-03", "score 0.7000"):
         assert words in shown.getvalue()
+
+
+def test_a_model_of_another_name_does_not_claim_what_the_recipe_says_of_the_shipped_one() -> None:
+    assert list(cli_train._settings("mine", "", None)) == [
+        "name='mine'",
+        "summary='a network of your own'",
+        "limits=[]",
+    ]
+    assert list(cli_train._settings("", "nuclei", 5)) == ["start='nuclei'", "training.steps=5"]

@@ -107,8 +107,11 @@ def chosen(model: Model, output: str, shape: tuple[int, ...], settings: EngineSe
     if settings.use != "auto":
         _require_installed(settings.use)
         return settings.use, "as named in the settings"
-    reasons = (why_not(model, output, each, settings) for each in needed_shapes(model, shape))
-    not_on_gpu = next((reason for reason in reasons if reason), "")
+    if missing("tensorrt"):
+        not_on_gpu = "not installed, and of use only with an NVIDIA GPU"
+    else:
+        reasons = (why_not(model, output, each, settings) for each in needed_shapes(model, shape))
+        not_on_gpu = next((reason for reason in reasons if reason), "")
     if not not_on_gpu:
         return "tensorrt", "picked: an engine for this GPU is ready"
     if missing("openvino") and not missing("onnxruntime"):

@@ -1,6 +1,5 @@
 """Labelled crops of single cells: read from a data folder, told apart by split, divided anew for folds and fractions."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.training.data import GROUP_COLUMN, DataError, DataRules
+from models.training.data import GROUP_COLUMN, DataError, DataRules, read_rows
 from models.training.splitting import shuffled_groups
 
 Mask = npt.NDArray[np.bool_]
@@ -107,8 +106,7 @@ def reduced(crops: LabelledCrops, share: float) -> LabelledCrops:
 def _groups(table: Path, n: int) -> Strings:
     if not table.is_file():
         return np.arange(n).astype(np.str_)
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    rows, _ = read_rows(table)
     if len(rows) != n or not all(row.get(GROUP_COLUMN) for row in rows):
         raise DataError(f"{table} must have {n} lines, one a crop, and the column {GROUP_COLUMN} filled in each")
     return np.array([row[GROUP_COLUMN] for row in rows])

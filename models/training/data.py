@@ -2,8 +2,10 @@
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +64,8 @@ class DataSet:
 def find_data(folders: Sequence[Path], known: Sequence[DataRules], seed: int = 0) -> list[DataSet]:
     """The data sets in `folders`: each is one, or holds those that the recipe knows. Raises DataError.
 
-    They come in the order of the recipe, those it does not know last: a run then repeats whatever the order given.
+    They come in the order of the recipe, those it does not know last by their names: a run then repeats whatever the
+    order given.
     """
     if not folders:
         names = ", ".join(rules.name for rules in known)
@@ -70,7 +73,12 @@ def find_data(folders: Sequence[Path], known: Sequence[DataRules], seed: int = 0
     found = [folder for each in folders for folder in _data_sets_in(each, known)]
     rank = {rules.name: i for i, rules in enumerate(known)}
     rules_of = {rules.name: rules for rules in known}
-    found.sort(key=lambda folder: rank.get(folder.name, len(rank)))
+    found.sort(key=lambda folder: (rank.get(folder.name, len(rank)), folder.name))
+    for one, other in pairwise(found):
+        if one.name == other.name:
+            raise DataError(
+                f"{one} and {other} have the same name, by which cards and checkpoints know them: rename one"
+            )
     return [_data_set(folder, rules_of.get(folder.name, DataRules(name=folder.name)), seed) for folder in found]
 
 
@@ -101,13 +109,24 @@ def _data_set(folder: Path, rules: DataRules, seed: int) -> DataSet:
     return DataSet(folder, rules, wanted, warning)
 
 
+def read_rows(table: Path) -> tuple[list[Row], list[str]]:
+    """The lines of a CSV file and its columns; what a line lacks is empty. Raises DataError."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            return list(reader), list(reader.fieldnames or ())
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} cannot be read as CSV ({error}); save it with commas, as UTF-8") from error
+
+
 def _rows(table: Path, where: dict[str, str]) -> list[Row]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        rows, columns = list(reader), list(reader.fieldnames or ())
+    rows, columns = read_rows(table)
     for column in (FILE_COLUMN, SPLIT_COLUMN, *where):
         if column not in columns:
             raise DataError(f"{table} has no column {column}; it has {', '.join(columns) or 'none'}")
+    for file_name, times in Counter(row[FILE_COLUMN] for row in rows).items():
+        if times > 1:
+            raise DataError(f"{table} names {file_name} {times} times; an image is learned from or judged by, not both")
     return rows
 
 

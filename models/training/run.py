@@ -113,7 +113,10 @@ class Run:
         """Go on where a checkpoint was written. Raises CheckpointError."""
         state = read_state(path)
         if state["identity"] != self.identity:
-            raise CheckpointError(f"{path} is of another run: {first_difference(state['identity'], self.identity)}")
+            raise CheckpointError(
+                f"{path} is of another run: {first_difference(state['identity'], self.identity)}. Give the same command, or "
+                "another --out; --from takes the weights of a finished training along"
+            )
         self.training.restore(state["training"])
         self.record = record_in(state)
 
@@ -151,10 +154,13 @@ def read_record(path: Path) -> Record:
 def read_state(path: Path) -> dict[str, Any]:
     """A checkpoint as it was saved. Raises CheckpointError."""
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist: there is nothing to go on with")
+        raise CheckpointError(f"{path} does not exist: there is nothing to go on with. Leave out --resume to begin")
     if not is_zipfile(path):  # what torch writes
         raise CheckpointError(f"{path} is damaged or is not a checkpoint: start again in another folder")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except RuntimeError as error:  # torch's word for a file that is damaged inside
+        raise CheckpointError(f"{path} is damaged: start again in another folder") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this version: start again in another folder")
     return state

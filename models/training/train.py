@@ -1,6 +1,7 @@
 """A training with its folder: checkpoints and history on the way, a model folder at the end."""
 
 import csv
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from torch import nn
 
 from acquisition.clock import Clock
 from models.training.recipe import Recipe, recipe_toml
-from models.training.run import CheckpointError, End, Run, Validation, Watch, read_record
+from models.training.run import CheckpointError, End, Run, Validation, Watch, read_record, read_state
 
 NOTES = "training"
 """Subfolder for what is only needed to go on training; a model folder works without it."""
@@ -26,6 +27,7 @@ class Task(Protocol):
     def network(self) -> nn.Module: ...
     def ship(self, network: nn.Module, history: Sequence[Validation], folder: Path, final: bool) -> None: ...
     def describe(self) -> str: ...
+    def identity(self) -> str: ...
     def n_train(self) -> int: ...
     def fold(self, number: int, n_folds: int) -> "Task": ...
     def fraction(self, share: float) -> "Task": ...
@@ -57,10 +59,26 @@ def ship(task: Task, checkpoint: Path, folder: Path, final: bool = False) -> Val
     record = read_record(checkpoint)
     if not record.history:
         raise CheckpointError(f"{checkpoint} has not reached its first validation: resume the training")
+    require_same_files(checkpoint, task.identity())
     network = task.network()
-    network.load_state_dict(record.best)
+    try:
+        network.load_state_dict(record.best)
+    except RuntimeError as error:  # names or shapes differ
+        raise CheckpointError(
+            f"{checkpoint} holds the weights of another network than the recipe's: undo what was changed in its "
+            "[training.network]"
+        ) from error
     task.ship(network.eval(), record.history, folder, final)
     return record.best_validation
+
+
+def require_same_files(checkpoint: Path, identity: str) -> None:
+    """Learned images must not be among those that choose label rules and give figures. Raises CheckpointError."""
+    before, now = (tomllib.loads(text)["data_files"] for text in (read_state(checkpoint)["identity"], identity))
+    if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
+        raise CheckpointError(
+            f"{checkpoint} was trained on other files of {', '.join(changed)} than --data holds now: give the data as they were"
+        )
 
 
 def opened(task: Task, checkpoint: Path, resume: bool) -> Run:

@@ -1,5 +1,7 @@
 """`reflexscope segment | classify | models`: networks at work on files, without a microscope."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,13 +59,15 @@ def segment(
     report = Report()
     paths = _chosen(images, table, where)
     jobs = plan(paths, wanted, report)
-    _make_folder(out)
+    if not jobs:
+        _fail_for(report.failed, len(paths))
+    with _written(out):
+        out.mkdir(parents=True, exist_ok=True)
     try:
-        with progress_bar("segmenting", len(jobs)) as done:
+        with progress_bar("segmenting", len(jobs)) as done, _written(out):
             segment_all(jobs, segmenter, wanted, report, SystemClock(), done)
         _say(f"{_n(report.n_images, 'image')}, {_n(report.n_cells, 'cell')} → {out}{_shares(report.spent_s)}")
-        if jobs:
-            _say(segmenter.description)
+        _say(segmenter.description)
     finally:
         segmenter.close()
     _fail_for(report.failed, len(paths))
@@ -87,17 +91,21 @@ def classify(
 
     settings = {"model": model, "classes": classes, "engine": _engine(engine, precision, threads)}
     classifier = convert_settings(NetworkClassifier, settings, "classify")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; the table needs the name of a file, such as {out / 'classes.csv'}")
     if out.exists() and not force:
         raise ConfigError(f"{out} exists already: give another --out, or --force to overwrite")
     found = read_crops(crops)
     require_side(found, model, crops)
-    _make_folder(out.parent)
+    with _written(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with progress_bar("classifying", len(found.images)) as done:
             rows = list(class_rows(found, classifier, done))
     finally:
         classifier.close()
-    write_rows(out, rows)
+    with _written(out):
+        write_rows(out, rows)
     _say(f"{_n(len(rows), 'crop')} → {out}")
 
 
@@ -142,11 +150,15 @@ def _chosen(images: list[Path], table: Path | None, where: list[str]) -> list[Pa
     return list(selection.of(files_by_stem(images[0]), images[0]).values())
 
 
-def _make_folder(folder: Path) -> None:
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """A disk that refuses is the user's to put right."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise ConfigError(f"--out {folder} cannot be made: {error.strerror}") from error
+        raise ConfigError(
+            f"--out {out}: {error.filename2 or error.filename} cannot be written: {error.strerror}"
+        ) from error
 
 
 def _shares(spent_s: dict[str, float]) -> str:

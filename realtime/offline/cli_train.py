@@ -74,6 +74,8 @@ def train(
     """Train a network on your data or ours; at the end, a model folder with its card."""
     _require_torch(threads)
     studies = Studies(folds, learning_curve, search)
+    if final and studies.n_asked:
+        raise ConfigError("--final is for the card of a model, and --folds, --learning-curve and --search make none")
     with _mistakes():
         task = _task(kind, recipe, data, [*_settings(name, start, steps), *changes])
         console.print(f"{task.describe()}; {_arithmetic()}", highlight=False, soft_wrap=True)
@@ -96,6 +98,8 @@ def export(
     from models.training.recipe import read_tables
     from models.training.train import NOTES, RECIPE, ship
 
+    if not (run / RECIPE).is_file():
+        raise ConfigError(f"{run} is not the --out of a training: it holds no {RECIPE}")
     with _mistakes():
         recipe = str(run / RECIPE)
         task = _task(str(read_tables(recipe).get("kind")), recipe, data, [])
@@ -104,9 +108,14 @@ def export(
 
 
 def _settings(name: str, start: str, steps: int | None) -> Iterator[str]:
-    """Options that are settings of the recipe, as `--set` writes them."""
+    """Options that are settings of the recipe, as `--set` writes them.
+
+    What a recipe says of the shipped model's use is not true of another one, which gets a name of its own.
+    """
     if name:
         yield f"name='{name}'"
+        yield "summary='a network of your own'"
+        yield "limits=[]"
     if start:
         yield f"start='{start}'"
     if steps:
@@ -214,3 +223,5 @@ def _mistakes() -> Iterator[None]:
         yield
     except (DataError, RecipeError, CheckpointError) as error:
         raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"{error.filename2 or error.filename} cannot be read or written: {error.strerror}") from error

@@ -41,6 +41,9 @@ def paired(truth: Path, prediction: Path, selection: Selection | None) -> list[P
 
     Raises ConfigError if one is missing or too many.
     """
+    for path in (truth, prediction):
+        if not path.exists():
+            raise ConfigError(f"{path} does not exist; a folder of label images, or one label image, is needed")
     if truth.is_dir() != prediction.is_dir():
         raise ConfigError(f"{truth} and {prediction} must both be folders of label images, or both be one label image")
     if not truth.is_dir():

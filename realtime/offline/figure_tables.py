@@ -19,9 +19,10 @@ def summary_table(figures: Summary) -> Table:
 
 def summary_lines(figures: Summary) -> list[str]:
     """What the table has no room for."""
+    images = "image" if figures.n_images == 1 else "images"
     empty = f" ({figures.n_empty} without any object)" if figures.n_empty else ""
     return [
-        f"{figures.n_images} images{empty}, {figures.n_true} true and {figures.n_predicted} predicted objects",
+        f"{figures.n_images} {images}{empty}, {figures.n_true} true and {figures.n_predicted} predicted objects",
         f"mean average precision {figures.mean_average_precision:.3f} (over images and the IoUs above)",
         f"Dice {figures.dice:.3f} mean, {figures.pixels.f1:.3f} pooled; "
         f"Jaccard {figures.jaccard:.3f} mean, {figures.pixels.average_precision:.3f} pooled",

@@ -16,6 +16,8 @@ PACKAGES = (
     "numpy",
     "scipy",
     "opencv-python-headless",
+    "numba",
+    "openvino",
     "msgspec",
     "pyzmq",
     "tensorstore",
