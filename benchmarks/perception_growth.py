@@ -20,7 +20,8 @@ from benchmarks.perception_speed import SIDE_PX, TYPICAL, frame_of, in_turn, rea
 from benchmarks.tables import Report
 from models.classifier import NetworkClassifier
 from models.features import FEATURES
-from models.labelling import LabelRules, Maps, label_maps
+from models.label_rules import LabelRules
+from models.labelling import Maps, label_maps
 from models.measure import measure, warm_up
 from models.perception import Perception
 

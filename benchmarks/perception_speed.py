@@ -3,6 +3,7 @@
 One thread, a 512×512 field of real nuclei. Part of benchmarks/perception.py.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ from models.cells import Cells, Labels
 from models.classifier import NetworkClassifier
 from models.crops import normalised_crops
 from models.images import Counts
-from models.labelling import LabelRules, Maps, label_maps, logit
+from models.label_rules import LabelRules
+from models.labelling import Maps, label_maps, logit
 from models.measure import measure, warm_up
 from models.normalise import levels, normalised
 from models.perception import Perception, preprocess
@@ -33,7 +35,8 @@ from models.segmenter import NetworkSegmenter
 SIDE_PX, N_CELLS, UM_PER_PX = 512, 100, 0.65
 N_WARM, N_FRAMES, N_PEER = 5, 150, 40
 STAGES = ("preprocessed", "inferred", "labelled", "measured", "classified")
-AFTER = STAGES[2:]
+SUMS = {"**labels and measures**": [2, 3], "**after the network**": [2, 3, 4], "**total**": [0, 1, 2, 3, 4]}
+"""Places in STAGES. What comes after the network contains a second one, the classifier's."""
 TYPICAL = tuple(IN_BOTH)
 """What scikit-image measures as well."""
 
@@ -125,8 +128,11 @@ def stage_tables(report: Report, frame: Frame, what: str, models: Sequence[str],
 
 
 def _short(part: NetworkSegmenter | NetworkClassifier) -> str:
-    """Without the reasons for the choice of its engine, which are in brackets."""
-    return part.description.split(" (")[0]
+    """What runs on which engine, without remarks in brackets and how it was checked."""
+    words = part.description
+    while (fewer := re.sub(r" ?\([^()]*\)", "", words)) != words:
+        words = fewer
+    return words.split(";")[0]
 
 
 def _spans_ms(perception: Perception, frame: Frame) -> np.ndarray:
@@ -138,8 +144,7 @@ def _spans_ms(perception: Perception, frame: Frame) -> np.ndarray:
 
 def _stage_rows(spans_ms: np.ndarray) -> Iterator[tuple[str, ...]]:
     """Of `[frames, stages, 2]`; shares are those of each frame, their median."""
-    after = [STAGES.index(stage) for stage in AFTER]
-    parts = {stage: [i] for i, stage in enumerate(STAGES)} | {"**after the network**": after, "**total**": [*range(5)]}
+    parts = {stage: [i] for i, stage in enumerate(STAGES)} | SUMS
     for name, columns in parts.items():
         part = spans_ms[:, columns].sum(axis=1)
         share = np.median(part[:, 1] / spans_ms[:, :, 1].sum(axis=1))

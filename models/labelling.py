@@ -8,19 +8,17 @@ linear in the foreground pixels. `tests/test_models_labelling.py` holds the same
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal, TypeVar, cast
+from typing import TypeVar, cast
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta
+from msgspec import convert
 from numba import njit
-from scipy.special import expit
 
 from models.cells import Labels
+from models.label_rules import LabelRules
 
 Maps = npt.NDArray[np.float32]
-Share = Annotated[float, Meta(gt=0, lt=1)]
 _Padded = npt.NDArray[np.int16]
 _Flat = npt.NDArray[np.int32]
 _Function = TypeVar("_Function", bound=Callable[..., object])
@@ -29,22 +27,6 @@ LEVELS = 1024
 """Heights are compared in this many steps; pixels of one step in the order of rows and columns."""
 SURE = 6.0
 """Foreground logits count up to ± this when a cell's certainty is taken: a few extreme pixels decide nothing."""
-
-
-class LabelRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How maps become labels; chosen on validation data and kept beside the weights."""
-
-    method: Literal["deep_watershed", "pixel_classes"] = "deep_watershed"
-    foreground: Share = 0.45
-    """A pixel belongs to a cell above this probability."""
-    prominence: Share = 0.42
-    """How far a cell's summit must rise above the pass to a higher one; otherwise the two are one cell."""
-    peak: Share = 0.5
-    """Cells whose summit is lower than this are dropped."""
-    certainty: Share = 0.8
-    """Cells whose mean foreground probability is below this are dropped."""
-    min_area_px: Annotated[int, Meta(ge=1)] = 21
-    """Smaller cells are dropped."""
 
 
 def label_maps(maps: Maps, rules: LabelRules) -> Labels:
@@ -64,9 +46,9 @@ def deep_watershed(maps: Maps) -> tuple[Maps, Maps]:
 
 def pixel_classes(maps: Maps) -> tuple[Maps, Maps]:
     """Logit of "not background" and probability of interior, `[H, W]` each."""
-    background, boundary, interior = maps
-    inside = np.logaddexp(boundary, interior)
-    return inside - background, expit(interior - np.logaddexp(background, boundary))
+    foreground, height = np.empty_like(maps[0]), np.empty_like(maps[0])
+    _from_classes(maps, foreground, height)
+    return foreground, height
 
 
 def hills(foreground: Maps, height: Maps, rules: LabelRules) -> Labels:
@@ -91,7 +73,8 @@ def in_steps(height: float) -> int:
 
 def warm_up() -> None:
     """Compile (or load from the cache) before the loop begins."""
-    hills(np.zeros((8, 8), np.float32), np.zeros((8, 8), np.float32), LabelRules())
+    for method in ("deep_watershed", "pixel_classes"):
+        label_maps(np.zeros((3, 8, 8), np.float32), convert({"method": method}, LabelRules))
 
 
 def compiled(function: _Function) -> _Function:
@@ -100,6 +83,20 @@ def compiled(function: _Function) -> _Function:
         return cast(_Function, njit(cache=True, nogil=True)(function))
     except RuntimeError:  # neither beside the code nor in the user's home: compiled again by each process
         return cast(_Function, njit(nogil=True)(function))
+
+
+@compiled
+def _from_classes(maps: Maps, foreground: Maps, height: Maps) -> None:
+    """Each pixel's three logits, the largest taken away first so that nothing overflows."""
+    for y in range(foreground.shape[0]):
+        for x in range(foreground.shape[1]):
+            background, boundary, interior = maps[0, y, x], maps[1, y, x], maps[2, y, x]
+            higher = max(boundary, interior)
+            inside = higher + np.log1p(np.exp(min(boundary, interior) - higher))
+            foreground[y, x] = inside - background
+            largest = max(background, higher)
+            share = np.exp(interior - largest)
+            height[y, x] = share / (share + np.exp(background - largest) + np.exp(boundary - largest))
 
 
 @compiled

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from models.labelling import LabelRules
+from models.label_rules import LabelRules
 from models.normalise import LevelRules
 
 SHIPPED = Path(__file__).parent / "shipped"

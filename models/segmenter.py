@@ -14,7 +14,8 @@ from models import labelling
 from models.cells import Labels
 from models.engines.choose import CheckedEngine, build_ahead, open_engine
 from models.engines.engine import EngineSettings
-from models.labelling import LabelRules, Share, label_maps
+from models.label_rules import LabelRules, Share
+from models.labelling import label_maps
 from models.manifest import find_segmenter
 from models.normalise import Image, levels, normalised
 from models.tiling import Grid, Maps, rounded_up, whole_maps

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from acquisition.clock import NS_PER_S
-from realtime.inference import Analysis
 from realtime.wire import AnyMessage, Notice, RunEnded, Status
+
+if TYPE_CHECKING:
+    from realtime.inference import Analysis
 
 PLAIN_EVERY_NS = 5 * NS_PER_S
 RATE_OVER_NS = NS_PER_S
@@ -52,7 +54,7 @@ class StatusLine:
         """A line that stays. Never markup: what others wrote may hold brackets."""
         self._console.print(text, soft_wrap=True)
 
-    def see(self, analysis: Analysis) -> None:
+    def see(self, analysis: "Analysis") -> None:
         """The same for an inline run, which has no telemetry."""
         frame = analysis.scene.frame
         n_cells, n_tracks = len(analysis.scene.cells), len(analysis.scene.tracks)

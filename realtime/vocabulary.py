@@ -7,7 +7,6 @@ import numpy as np
 
 from acquisition.frame import FrameHeader, StagePosition
 from models.cells import ONE_CLASS, Cells
-from models.measure import check_features
 from realtime.plugins import ConfigError, Plugin
 from realtime.policy import Policy, Scene
 from tracking.tracks import Tracks
@@ -20,6 +19,8 @@ def measured_features(asked: tuple[str, ...], classifier: Any) -> tuple[str, ...
 
 def check_vocabulary(asked: tuple[str, ...], classifier: Plugin | None, policies: Mapping[str, Plugin]) -> None:
     """Ask every policy once about a frame without cells. Raises ConfigError if it names what is not there."""
+    from models.measure import check_features  # compiled code, which only the processes that measure should load
+
     built = classifier.build() if classifier else None
     try:
         check_features(asked)

@@ -309,3 +309,28 @@ def test_openvino_sends_no_reports_and_leaves_no_files(tmp_path: Path) -> None:
     )
     assert answer.stdout.split() == ["None", "1"]
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="alternate signal stacks are kept on Linux only")
+def test_an_engine_leaves_signals_the_stack_they_had() -> None:
+    code = f"""
+import ctypes, signal
+from models.engines.choose import open_engine
+from models.engines.engine import EngineSettings
+from models.engines.signal_stack import SignalStack
+from models.manifest import find_model
+
+def size():
+    stack = SignalStack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+    return stack.size
+
+before = size()
+engine = open_engine(find_model({str(SEGMENTER.folder)!r}), "deep_watershed", (1, 1, 64, 64), EngineSettings(use="openvino"))
+assert size() == before, (before, size())
+engine.close()
+signal.signal(signal.SIGTERM, lambda number, frame: print("heard"))
+signal.raise_signal(signal.SIGTERM)
+"""
+    answer = subprocess.run([sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, text=True)
+    assert (answer.stdout.strip(), answer.returncode) == ("heard", 0), answer.stderr

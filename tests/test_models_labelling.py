@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.measure import label as connected_parts
 from skimage.segmentation import watershed
 
-from models.labelling import LEVELS, LabelRules, compiled, hills, in_steps, label_maps
+from models.label_rules import LabelRules
+from models.labelling import LEVELS, compiled, hills, in_steps, label_maps
 from models.labelling import Maps as Map
 
 Ints = npt.NDArray[np.int64]

@@ -49,7 +49,7 @@ def model(network: UNet, tmp_path_factory: pytest.TempPathFactory) -> Model:
     recipe = checked(
         {"kind": "segmenter", "name": "tiny", "training": {"network": {"widths": [4, 6, 8]}}}, SegmenterRecipe, "tiny"
     )
-    from models.labelling import LabelRules
+    from models.label_rules import LabelRules
 
     rules = {"deep_watershed": LabelRules(), "pixel_classes": LabelRules(method="pixel_classes")}
     write_network(network, recipe, [], rules, folder)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from models.engines.engine import Array, EngineError, EngineSettings, Precision, in_words, thread_budget
+from models.engines.signal_stack import kept_signal_stack
 from models.manifest import Model
 
 HINTS: dict[Precision, str] = {"bf16": "bf16", "fp16": "f16", "fp32": "f32"}
@@ -38,7 +39,10 @@ class OpenVINOEngine:
         self.name = in_words("OpenVINO", ov.__version__.split("-")[0], "CPU", self.precision, threads)
         self._batch = np.zeros(shape, np.float32)
         try:
-            compiled = ov.Core().compile_model(_part(model, output, shape), "CPU", _options(self.precision, threads))
+            with kept_signal_stack():
+                compiled = ov.Core().compile_model(
+                    _part(model, output, shape), "CPU", _options(self.precision, threads)
+                )
             self._maps = np.zeros(tuple(compiled.output(0).shape), np.float32)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot prepare {model.onnx_path} for shape {shape}: {error}") from error

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import torch
 
-from models.labelling import LabelRules, Maps, label_maps
+from models.label_rules import LabelRules
+from models.labelling import Maps, label_maps
 from models.metrics import Agreement, Summary, agreement, summary
 from models.networks.unet import UNet
 from models.normalise import Image, LevelRules, levels, normalised

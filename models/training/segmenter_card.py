@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from models.cells import Labels
-from models.labelling import LabelRules, label_maps
+from models.label_rules import LabelRules
+from models.labelling import label_maps
 from models.metrics import Summary, agreement
 from models.training.card import PURPOSE, limits, purposes, table, title, training
 from models.training.data import DataSet

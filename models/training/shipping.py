@@ -13,7 +13,7 @@ import torch
 
 from models.engines.choose import open_engine
 from models.engines.engine import EngineSettings
-from models.labelling import LabelRules
+from models.label_rules import LabelRules
 from models.manifest import PARITY_INPUT, ClassifierManifest, DataSource, SegmenterManifest, find_model
 from models.networks.fusing import fused
 from models.networks.unet import UNet

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from models.labelling import LabelRules
+from models.label_rules import LabelRules
 from models.manifest import DataSource, SegmenterManifest
 from models.networks.fusing import fused
 from models.networks.unet import UNet, UNetSettings
