@@ -119,7 +119,7 @@ def _parts(pixels: np.ndarray) -> Iterator[np.ndarray]:
 def main(report: Report, data: Path, model: str, classifier_model: str) -> None:
     warm_up()
     classifier = NetworkClassifier(model=classifier_model, engine=ONE_THREAD)
-    classifier.prepare()
+    classifier.prepare(512, 512)
     scaling_table(report, classifier)
     memory_table(report, real_field(data)[0], model, classifier)
     classifier.close()

@@ -220,7 +220,7 @@ def main(report: Report, data: Path, models: Sequence[str], classifier_model: st
     warm_up()
     frame, what = real_field(data)
     classifier = NetworkClassifier(model=classifier_model, engine=ONE_THREAD)
-    classifier.prepare()
+    classifier.prepare(512, 512)
     stage_tables(report, frame, what, models, classifier)
     peer_table(report, frame, what, models[0])
     classifier.close()

@@ -55,11 +55,9 @@ class NetworkClassifier:
         """Build an engine where one must be built (TensorRT); crops are of one size in all frames. Raises EngineError."""
         build_ahead(self._model, "logits", self._shape, self.engine, tell)
 
-    def prepare(self) -> None:
-        """Open the engine; takes up to seconds, so call it before a run. Raises EngineError."""
-        if self._engine is None:
-            self._engine = open_engine(self._model, "logits", self._shape, self.engine)
-            self._input = np.zeros(self._shape, np.float32)
+    def prepare(self, height_px: int, width_px: int) -> None:
+        """Open the engine, the same for frames of any size; takes up to seconds, so call it before a run. Raises EngineError."""
+        self._open()
 
     def classify(self, image: npt.NDArray[np.float32], cells: Cells) -> Floats:
         """`[N, K]`, rows sum to 1."""
@@ -67,7 +65,7 @@ class NetworkClassifier:
 
     def probabilities(self, crops: Array) -> Floats:
         """Normalised `crops[N, S, S]` → `[N, K]`."""
-        self.prepare()
+        self._open()
         logits = [self._answer(crops[i : i + self.batch]) for i in range(0, len(crops), self.batch)]
         if not logits:
             return np.empty((0, len(self.class_names)))
@@ -85,6 +83,11 @@ class NetworkClassifier:
     @property
     def _shape(self) -> tuple[int, ...]:
         return self.batch, 1, self._manifest.side_px, self._manifest.side_px
+
+    def _open(self) -> None:
+        if self._engine is None:
+            self._engine = open_engine(self._model, "logits", self._shape, self.engine)
+            self._input = np.zeros(self._shape, np.float32)
 
     def _answer(self, crops: Array) -> Array:
         assert self._engine is not None

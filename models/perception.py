@@ -35,7 +35,7 @@ class Described(Protocol):
 
 @runtime_checkable
 class Prepared(Protocol):
-    """A segmenter that works with images of one size."""
+    """A segmenter or classifier that has to open something before its first frame."""
 
     def prepare(self, height_px: int, width_px: int) -> None:
         """For frames of this size."""
@@ -75,8 +75,9 @@ class Perception:
 
     def prepare(self, height_px: int, width_px: int) -> None:
         """Open what depends on the size of the camera's frames, of which later ones may show only a part."""
-        if isinstance(self.segmenter, Prepared):
-            self.segmenter.prepare(height_px, width_px)
+        for part in self._parts():
+            if isinstance(part, Prepared):
+                part.prepare(height_px, width_px)
 
     def build_ahead(self, height_px: int, width_px: int, tell: Callable[[str], None]) -> None:
         """Build engines that must be built before a run; `tell` hears how it goes. Raises EngineError."""

@@ -11,6 +11,8 @@ from scenes import cells_at, header
 from models.classifier import NetworkClassifier
 from models.crops import normalised_crops
 from models.normalise import Image
+from models.perception import Perception
+from models.threshold import ThresholdSegmenter
 
 TINY = str(Path(__file__).parent / "tiny_classifier")
 CLASSES = ("disc", "ring", "pair", "noise")
@@ -77,6 +79,12 @@ def test_the_answer_does_not_depend_on_the_batch(tiny: NetworkClassifier) -> Non
     crops = np.random.default_rng(1).random((7, 32, 32)).astype(np.float32)
     one_by_one = NetworkClassifier(model_path=TINY, classes="all", batch=1)
     np.testing.assert_allclose(one_by_one.probabilities(crops), tiny.probabilities(crops), atol=0.02)
+
+
+def test_it_is_ready_before_the_first_frame_and_says_on_what(tiny: NetworkClassifier) -> None:
+    assert "no engine yet" in tiny.description
+    Perception(ThresholdSegmenter(), tiny, ()).prepare(64, 64)
+    assert "no engine" not in tiny.description
 
 
 def test_the_last_batch_is_not_filled_with_earlier_cells(tiny: NetworkClassifier) -> None:

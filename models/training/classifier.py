@@ -19,16 +19,7 @@ from models.training.classifier_data import LabelledCrops
 from models.training.crop_augment import CropAugmentSettings, changed_crops
 from models.training.data import DataError
 from models.training.recipe import Recipe
-from models.training.steps import (
-    Progress,
-    Told,
-    computes_bfloat16,
-    decaying_groups,
-    descend,
-    follow,
-    in_channels_last,
-    learning_rate,
-)  # fmt: skip
+from models.training.steps import Training, in_channels_last
 
 AT_A_TIME = 256
 Logits = npt.NDArray[np.float32]
@@ -74,8 +65,8 @@ class ClassifierRecipe(Recipe, frozen=True, kw_only=True, forbid_unknown_fields=
     training: ClassifierSettings
 
 
-class ClassifierTraining:
-    """A run that can stop anywhere and go on: `state()` and `restore()` hold all of it."""
+class ClassifierTraining(Training):
+    """Crops of single cells; the cost is the cross entropy of their classes, and of teachers' probabilities."""
 
     def __init__(
         self, settings: ClassifierSettings, crops: LabelledCrops, teachers: Sequence[CellClassifier] = ()
@@ -86,30 +77,14 @@ class ClassifierTraining:
                 f"the network takes crops of {side_px} px in {n_classes} classes, but the data are of "
                 f"{crops.images.shape[2]} × {crops.images.shape[1]} px in {len(crops.names)}; change [training.network]"
             )
-        torch.manual_seed(settings.seed)
+        super().__init__(settings, lambda: CellClassifier(settings.network))
         self.settings = settings
         self.crops = crops
         self.teachers = [in_channels_last(teacher).eval() for teacher in teachers]
         self.shares = drawn_shares(crops.classes, settings.balance)
-        self.rng = np.random.default_rng(settings.seed)
-        self.network = in_channels_last(CellClassifier(settings.network))
-        self.averaged = in_channels_last(CellClassifier(settings.network))
-        self.averaged.load_state_dict(self.network.state_dict())
-        self.optimiser = torch.optim.AdamW(decaying_groups(self.network, settings.weight_decay), lr=settings.rate)
-        self.step = 0
-        self._bfloat16 = computes_bfloat16()
 
-    def run(self, until: int, told: Told = lambda progress: None) -> None:
-        """Steps up to number `until`, at most to the end of the schedule."""
-        self.network.train()
-        while self.step < min(until, self.settings.steps):
-            self.step += 1
-            rate = learning_rate(self.step, self.settings)
-            loss = descend(self.network, self.optimiser, self._loss(), rate)
-            follow(self.averaged, self.network, self.settings.average, self.step)
-            told(Progress(self.step, loss, rate))
-
-    def _loss(self) -> Tensor:
+    def loss(self) -> Tensor:
+        """What the network's logits of the next crops cost."""
         settings, rng = self.settings, self.rng
         chosen = rng.choice(len(self.crops), settings.batch, p=self.shares)
         crops = torch.from_numpy(changed_crops(self.crops.images, chosen, settings.augment, rng)[:, None])
@@ -131,26 +106,6 @@ class ClassifierTraining:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
             logits: Tensor = network(crops)
         return logits.float()
-
-    def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
-        return {
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "rng": self.rng.bit_generator.state,
-            "torch_rng": torch.get_rng_state(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state()` was taken."""
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.rng.bit_generator.state = state["rng"]
-        torch.set_rng_state(state["torch_rng"])  # which features dropout hides
 
 
 def drawn_shares(classes: npt.NDArray[np.int64], balance: float) -> npt.NDArray[np.float64]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile
 
 import msgspec
 import torch
@@ -155,7 +155,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """A checkpoint as it was saved. Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist: there is nothing to go on with. Leave out --resume to begin")
-    if not is_zipfile(path):  # what torch writes
+    if not _is_whole(path):
         raise CheckpointError(f"{path} is damaged or is not a checkpoint: start again in another folder")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -164,6 +164,15 @@ def read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this version: start again in another folder")
     return state
+
+
+def _is_whole(path: Path) -> bool:
+    """Is every byte of the archive, which is what torch writes, as its checksums say?"""
+    try:
+        with ZipFile(path) as archive:
+            return archive.testzip() is None
+    except BadZipFile:
+        return False
 
 
 def record_in(state: dict[str, Any]) -> Record:

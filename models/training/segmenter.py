@@ -1,7 +1,7 @@
 """A segmenter's training run: random crops, both methods' losses at once, a moving average of the weights."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -15,16 +15,7 @@ from models.training.augment import AugmentSettings, Crop, NotNegative, random_c
 from models.training.images import Prepared
 from models.training.losses import LossSettings, Maps, loss_from_teacher, loss_of, weight_of
 from models.training.recipe import Recipe
-from models.training.steps import (
-    Progress,
-    Told,
-    computes_bfloat16,
-    decaying_groups,
-    descend,
-    follow,
-    in_channels_last,
-    learning_rate,
-)  # fmt: skip
+from models.training.steps import Training
 
 Positive = Annotated[float, Meta(gt=0)]
 
@@ -70,33 +61,20 @@ class SegmenterRecipe(Recipe, frozen=True, kw_only=True, forbid_unknown_fields=T
     training: SegmenterSettings = SegmenterSettings()
 
 
-class SegmenterTraining:
-    """A run that can stop anywhere and go on: `state()` and `restore()` hold all of it."""
+class SegmenterTraining(Training):
+    """Crops of labelled images; the cost is that of both methods, and of a teacher's maps."""
 
     def __init__(self, settings: SegmenterSettings, images: Sequence[Prepared], teacher: UNet | None = None) -> None:
-        torch.manual_seed(settings.seed)
+        super().__init__(settings, lambda: UNet(settings.network))
         self.settings = settings
         self.images = images
         self.teacher = teacher
         shares = np.array([image.share for image in images])
         self.shares = shares / shares.sum()
-        self.rng = np.random.default_rng(settings.seed)
-        self.network = in_channels_last(UNet(settings.network))
-        self.averaged = in_channels_last(UNet(settings.network))
-        self.averaged.load_state_dict(self.network.state_dict())
-        self.optimiser = torch.optim.AdamW(decaying_groups(self.network, settings.weight_decay), lr=settings.rate)
-        self.step = 0
-        self._bfloat16 = computes_bfloat16()
 
-    def run(self, until: int, told: Told = lambda progress: None) -> None:
-        """Steps up to number `until`, at most to the end of the schedule."""
-        self.network.train()
-        while self.step < min(until, self.settings.steps):
-            self.step += 1
-            rate = learning_rate(self.step, self.settings)
-            loss = descend(self.network, self.optimiser, self._loss(self._draw()), rate)
-            follow(self.averaged, self.network, self.settings.average, self.step)
-            told(Progress(self.step, loss, rate))
+    def loss(self) -> Tensor:
+        """What the network's maps of the next crops cost."""
+        return self._loss(self._draw())
 
     def _draw(self) -> list[Crop]:
         chosen = self.rng.choice(len(self.images), self.settings.batch, p=self.shares)
@@ -116,21 +94,3 @@ class SegmenterTraining:
     def _maps(self, network: torch.nn.Module, image: Tensor) -> Maps:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
             return {method: each.float() for method, each in network(image).items()}
-
-    def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
-        return {
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "rng": self.rng.bit_generator.state,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state()` was taken."""
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.rng.bit_generator.state = state["rng"]

@@ -102,7 +102,8 @@ def _training(facts: CardFacts) -> str:
 def _write_examples(facts: CardFacts, folder: Path) -> None:
     rules = next(iter(facts.methods.values()))
     ranked = sorted(facts.answers["val"], key=lambda answer: _image_score(answer, rules))
-    for name, chosen in (("worst.png", ranked[:SHOWN]), ("best.png", _of_many_objects(ranked)[-SHOWN:])):
+    others = ranked[SHOWN:] or ranked  # with a handful of images the best must not be the worst again
+    for name, chosen in (("worst.png", ranked[:SHOWN]), ("best.png", _of_many_objects(others)[-SHOWN:])):
         shown = [
             (f"{_image_score(each, rules):.2f} {each.example.name}", each.example, _labels(each, rules))
             for each in chosen

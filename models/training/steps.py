@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import cv2
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +36,17 @@ class Schedule(Protocol):
     def warm_up_steps(self) -> int: ...
 
 
+class RunSettings(Schedule, Protocol):
+    """What else any run of steps is told."""
+
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def average(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
 class Trainable(Protocol):
     """A training run that can stop after any step and go on as if nothing had happened."""
 
@@ -54,6 +66,55 @@ class Trainable(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state()` was taken."""
+
+
+class Training:
+    """A run that can stop anywhere and go on; a kind of network adds what one step costs."""
+
+    def __init__(self, settings: RunSettings, make: Callable[[], nn.Module]) -> None:
+        torch.manual_seed(settings.seed)
+        self._run_settings = settings
+        self.rng = np.random.default_rng(settings.seed)
+        self.network, self.averaged = in_channels_last(make()), in_channels_last(make())
+        self.averaged.load_state_dict(self.network.state_dict())
+        self.optimiser = torch.optim.AdamW(decaying_groups(self.network, settings.weight_decay), lr=settings.rate)
+        self.step = 0
+        self._bfloat16 = computes_bfloat16()
+
+    def loss(self) -> Tensor:
+        """What the network's answers to the next batch cost, a scalar."""
+        raise NotImplementedError
+
+    def run(self, until: int, told: Told = lambda progress: None) -> None:
+        """Steps up to number `until`, at most to the end of the schedule."""
+        settings = self._run_settings
+        self.network.train()
+        while self.step < min(until, settings.steps):
+            self.step += 1
+            rate = learning_rate(self.step, settings)
+            loss = descend(self.network, self.optimiser, self.loss(), rate)
+            follow(self.averaged, self.network, settings.average, self.step)
+            told(Progress(self.step, loss, rate))
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state()` was taken."""
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.rng.bit_generator.state = state["rng"]
+        torch.set_rng_state(state["torch_rng"])  # which features dropout hides
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:
