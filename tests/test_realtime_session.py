@@ -433,7 +433,8 @@ def test_after_a_kill_everything_that_was_shown_is_readable(tmp_path: Path) -> N
     assert account["ok"] is False
     assert account["frames_recorded"] == len(journalled)
     assert account["frames_readable"] == reader.n_readable
-    assert 20 < reader.n_readable <= settled + SETTINGS.in_flight
+    # One more than may be in flight: a frame can begin after the last line that the kill let through.
+    assert 20 < reader.n_readable <= settled + SETTINGS.in_flight + 1
     with pytest.raises(SessionExists):
         SessionWriter(folder, CONFIG, SystemClock(), SETTINGS)
 
