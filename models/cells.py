@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from acquisition.frame import Affine
+
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int32]
 
@@ -34,6 +36,8 @@ class Cells:
     class_names: tuple[str, ...]
     labels: Labels | None = field(default=None, repr=False)  # [H, W] 0 = background
     embedding: npt.NDArray[np.float32] | None = field(default=None, repr=False)  # [N, E]
+    stage_from_pixel: Affine | None = None  # with `shape` (H, W) of the frame: what is in the field and what is not
+    shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.label)

@@ -44,6 +44,8 @@ def measure(header: FrameHeader, image: Image, labels: Labels, features: tuple[s
         p_class=np.ones((len(regions), 1)),
         class_names=ONE_CLASS,
         labels=labels,
+        stage_from_pixel=header.stage_from_pixel,
+        shape=header.shape,
     )
 
 

@@ -56,7 +56,8 @@ def empty_scene(class_names: tuple[str, ...], feature_names: tuple[str, ...]) ->
         p_class=np.empty((0, len(class_names))), class_names=class_names,
     )  # fmt: skip
     tracks = Tracks(
-        frame_index=0, t_ns=0, id=ids, parent=ids, xy_um=places, velocity_um_s=places, age=ids, missed=ids,
+        frame_index=0, t_ns=0, id=ids, parent=ids, xy_um=places, velocity_um_s=places, sigma_um=none,
+        age=ids, missed=ids, confirmed=none.astype(bool),
         p_class=cells.p_class, cell_row=ids, class_names=class_names,
     )  # fmt: skip
     return Scene(frame, cells, tracks)

@@ -80,6 +80,8 @@ def cells_at(
         feature_names=tuple(measured),
         p_class=_table(classes, n),
         class_names=tuple(classes),
+        stage_from_pixel=frame.stage_from_pixel,
+        shape=frame.shape,
     )
 
 
@@ -108,8 +110,10 @@ def tracks_of(
         parent=_ints([0] * m if parent is None else parent),
         xy_um=_frozen(np.vstack([cells.xy_um, _points([position for position, _ in coasting.values()])])),
         velocity_um_s=_frozen(np.zeros((m, 2))) if velocity_um_s is None else _points(velocity_um_s),
+        sigma_um=_frozen(np.ones(m)),
         age=_ints([age] * m if isinstance(age, int) else age),
         missed=_ints([0] * n + [missed for _, missed in coasting.values()]),
+        confirmed=_frozen(np.ones(m, dtype=bool)),
         p_class=_frozen(np.vstack([cells.p_class, even])),
         cell_row=_ints([*range(n), *[COASTING] * n_unseen]),
         class_names=cells.class_names,

@@ -9,18 +9,30 @@ import numpy.typing as npt
 from models.cells import Floats
 
 Ints = npt.NDArray[np.int64]
-EventKind = Literal["born", "divided", "lost", "merged"]
+Bools = npt.NDArray[np.bool_]
+EventKind = Literal["born", "entered", "confirmed", "divided", "merged", "split", "left", "lost"]
 COASTING = -1
 """In `cell_row`: this track has no cell in this frame; its position is predicted."""
 
 
 @dataclass(frozen=True)
 class TrackEvent:
-    """Something that happened to a track: `divided` carries the daughters, `merged` the surviving track."""
+    """Something that happened to a track.
+
+    born, entered    it begins, inside the field or at its edge; it is tentative until `confirmed`
+    divided          it has ended; `others` are its two daughters
+    merged           its cell is segmented as one with that of `others[0]`; it goes on, coasting with the clump
+    split            it has a cell of its own again; `others[0]` is the track it was merged with
+    left, lost       it has ended, outside the field or inside it
+    """
 
     kind: EventKind
     track_id: int
     others: tuple[int, ...] = ()
+    confidence: float = 1.0
+    """Of a division: the probability that it is one."""
+    late_frames: int = 0
+    """Of a division: frames between the first one with both daughters and this one."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +43,12 @@ class Tracks:
     t_ns: int
     id: Ints  # [M]
     parent: Ints  # [M] 0 = no known parent
-    xy_um: Floats  # [M, 2] stage µm
+    xy_um: Floats  # [M, 2] stage µm: where its cell is, or where it is expected
     velocity_um_s: Floats  # [M, 2]
+    sigma_um: Floats  # [M] standard error of its expected place along one axis
     age: Ints  # [M] frames since birth
     missed: Ints  # [M] frames in a row without a cell
+    confirmed: Bools  # [M] seen often enough to be believed
     p_class: Floats  # [M, K]
     cell_row: Ints  # [M] row in Cells, or COASTING
     class_names: tuple[str, ...]
