@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.tables import Report
 
-ALL = ("transport", "recorder", "latency", "memory", "measurement", "engines", "perception")
+ALL = ("transport", "recorder", "latency", "memory", "measurement", "engines", "perception", "tracking")
 
 
 def main() -> None:

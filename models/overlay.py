@@ -33,11 +33,11 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 def overlay(pixels: Counts, labels: Labels) -> Picture:
     """`pixels[H, W]` in counts and their labels → `[zH, zW, 3]`, blue first, enlarged by a whole number z."""
-    zoom = min(MOST_ZOOM, math.ceil(SIDE_PX / max(labels.shape)))
-    grey = cv2.resize(_stretched(pixels), None, fx=zoom, fy=zoom)
+    zoom = zoom_of(labels.shape)
+    grey = cv2.resize(stretched(pixels), None, fx=zoom, fy=zoom)
     picture: Picture = np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8, copy=False)
     large: Labels = labels.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    edge = _outlines(large)
+    edge = outlines_of(large)
     picture[edge] = COLOURS[large[edge] % len(COLOURS)]
     _write_numbers(picture, labels, zoom)
     return picture
@@ -45,19 +45,30 @@ def overlay(pixels: Counts, labels: Labels) -> Picture:
 
 def write_overlay(path: Path, pixels: Counts, labels: Labels) -> None:
     """The overlay as a PNG file."""
-    ok, content = cv2.imencode(".png", overlay(pixels, labels), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    write_picture(path, overlay(pixels, labels))
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Any picture as a PNG file."""
+    ok, content = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not ok:
-        raise ImageError(f"{path}: a picture of {labels.shape[1]} × {labels.shape[0]} px cannot be written as PNG")
+        raise ImageError(f"{path}: a picture of {picture.shape[1]} × {picture.shape[0]} px cannot be written as PNG")
     with replaced(path) as part:
         part.write_bytes(content.tobytes())
 
 
-def _stretched(pixels: Counts) -> Picture:
+def zoom_of(shape: tuple[int, int]) -> int:
+    """How often a picture of a frame of this size is enlarged."""
+    return min(MOST_ZOOM, math.ceil(SIDE_PX / max(shape)))
+
+
+def stretched(pixels: Counts) -> Picture:
+    """Contrast for a person's eyes, `[H, W]`."""
     share = np.clip(normalised(pixels, *levels(pixels)), 0, 1)
     return (255 * share**GAMMA).astype(np.uint8)
 
 
-def _outlines(labels: Labels) -> npt.NDArray[np.bool_]:
+def outlines_of(labels: Labels) -> npt.NDArray[np.bool_]:
     """Pixels of a cell beside a pixel that is not of the cell."""
     padded = np.pad(labels, 1, mode="edge")
     beside = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
@@ -73,10 +84,14 @@ def _write_numbers(picture: Picture, labels: Labels, zoom: int) -> None:
     with np.errstate(invalid="ignore"):  # numbers that no pixel has
         middle_x, middle_y = (np.bincount(cell, along) / area for along in (x, y))
     for number in np.flatnonzero(area):
-        scale = float(np.clip(0.3 * zoom * np.sqrt(area[number]) / FONT_PX, 0.3, 0.6))
-        (width, height), _ = cv2.getTextSize(str(number), FONT, scale, 1)
-        x0 = round((middle_x[number] + 0.5) * zoom - width / 2)
-        y0 = round((middle_y[number] + 0.5) * zoom + height / 2)
-        for dx, dy in HALO:
-            cv2.putText(picture, str(number), (x0 + dx, y0 + dy), FONT, scale, BLACK, 1, cv2.LINE_AA)
-        cv2.putText(picture, str(number), (x0, y0), FONT, scale, WHITE, 1, cv2.LINE_AA)
+        write_number(picture, int(number), (middle_x[number], middle_y[number]), area[number], zoom)
+
+
+def write_number(picture: Picture, number: int, xy_px: tuple[float, float], area_px: float, zoom: int) -> None:
+    """A number in the middle of a cell, as large as the cell allows; `xy_px` and `area_px` before the enlargement."""
+    scale = float(np.clip(0.3 * zoom * np.sqrt(area_px) / FONT_PX, 0.3, 0.6))
+    (width, height), _ = cv2.getTextSize(str(number), FONT, scale, 1)
+    x0, y0 = round((xy_px[0] + 0.5) * zoom - width / 2), round((xy_px[1] + 0.5) * zoom + height / 2)
+    for dx, dy in HALO:
+        cv2.putText(picture, str(number), (x0 + dx, y0 + dy), FONT, scale, BLACK, 1, cv2.LINE_AA)
+    cv2.putText(picture, str(number), (x0, y0), FONT, scale, WHITE, 1, cv2.LINE_AA)

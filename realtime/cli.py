@@ -22,7 +22,7 @@ from models.images import ImageError
 from models.manifest import ModelError
 from realtime.config import RunConfig, load_config, read_tables
 from realtime.live import StatusLine, summary_tables
-from realtime.offline import cli_models, cli_train
+from realtime.offline import cli_models, cli_tracking, cli_train
 from realtime.plugins import ConfigError, setting_names
 from realtime.processes.rig_lock import RigBusy
 from realtime.processes.supervisor import RunCancelled, RunFailed, Supervisor
@@ -35,6 +35,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(cli_models.app)  # segment, classify, evaluate, models
 app.add_typer(cli_train.app)  # train, export
+app.add_typer(cli_tracking.app)  # track
 console = Console()
 errors = Console(stderr=True)
 

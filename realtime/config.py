@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from acquisition.commands import Positive, SetExposure, SetInterval, SetLight
+from acquisition.commands import NotNegative, Positive, SetExposure, SetInterval, SetLight
 from acquisition.frame import StagePosition
 from acquisition.limits import Limits, Refusal, RigState, check
 from acquisition.microscope import Imaging
@@ -62,6 +62,10 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """After so many restarts in one run the run ends."""
     start_s: Positive = 60.0
     """How long it may take to load and warm up."""
+    save_tracker_s: NotNegative = 1.0
+    """How often the tracker is saved, so that a restarted process goes on with the same identities; 0 is never."""
+    restore_tracker_s: Positive = 60.0
+    """A restarted process does not go on with an older state, unless three frame intervals are longer."""
 
 
 class RingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +100,7 @@ SECTIONS: dict[str, type] = {
     "inference": InferenceSettings, "recorder": RecorderSettings, "ring": RingSettings,
 }  # fmt: skip
 PLUGINS = ("microscope", "segmenter", "classifier", "tracker")
-DEFAULT_USE = {"segmenter": {"use": "network"}, "tracker": {"use": "linear_assignment"}}
+DEFAULT_USE = {"segmenter": {"use": "network"}, "tracker": {"use": "causal"}}
 KEYS = (*SECTIONS, *PLUGINS, "policy")
 MAY_BE_INFINITE = ("limits", "classifier", "policy")
 POLICY_NAME = re.compile(r"[\w-]{1,40}")
@@ -124,7 +128,7 @@ def read_tables(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, An
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     for override in overrides:
-        _override(raw, override)
+        apply_override(raw, override)
     return raw
 
 
@@ -189,7 +193,7 @@ def _policy_name(table: Any) -> Any:
     return table.get("name", str(table.get("use", "policy")).rpartition(":")[2].lower())
 
 
-def _override(raw: dict[str, Any], text: str) -> None:
+def apply_override(raw: dict[str, Any], text: str) -> None:
     """Apply `section.key=value` or `policy.name.key=value`."""
     path, equals, value_text = text.partition("=")
     steps = path.strip().split(".")

@@ -29,7 +29,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "threshold": "models.threshold:ThresholdSegmenter",
     },
     "classifier": {"network": "models.classifier:NetworkClassifier", "ranges": "models.ranges:RangeClassifier"},
-    "tracker": {"linear_assignment": "tracking.tracker:LinearAssignmentTracker"},
+    "tracker": {"causal": "tracking.tracker:CausalTracker"},
     "policy": {
         "follow": "realtime.policies.follow:Follow",
         "pace": "realtime.policies.pace:Pace",

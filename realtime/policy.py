@@ -20,7 +20,10 @@ class Dose:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything known about one frame: a policy's only input. All of it belongs to `frame`."""
+    """Everything known about one frame: a policy's only input. All of it belongs to `frame`.
+
+    Tracks are there from their first look on: whoever should not act on one look asks `tracks.confirmed`.
+    """
 
     frame: FrameHeader
     cells: Cells

@@ -1,7 +1,7 @@
 """Decide again on what was recorded: the same frames must give the same decisions, or the first difference is named."""
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from realtime.plugins import ConfigError, Plugin, load_plugin
 from realtime.policy import Dose
 from realtime.session.disk import PixelsMissing
 from realtime.session.reader import SessionReader
+from realtime.tracker_memory import SavingTracker
 from realtime.wire import FrameAnalysed, FrameReady, InferenceStarted
+from tracking.tracker import Tracker
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Replay:
     n_decisions: int = 0
     first_difference: str | None = None
     n_unreadable: int = 0
-    """Analysed frames from the first one on whose pixels cannot be read; there a replay ends."""
+    """Analysed frames from the first one on that cannot be decided again; there a replay ends."""
+    why_unreadable: str = ""
     decisions: list[Decision] = field(default_factory=list)
     """Of a replay with other policies: what they would have decided."""
 
@@ -42,7 +45,7 @@ class Replay:
             compared = f"identical: {self.n_decisions} decisions on {self.n_frames} frames"
             return compared if self.n_frames else "nothing to compare: no frame of this session was analysed"
         readable = f"the {self.n_frames} readable frames ({self.n_decisions} decisions)"
-        missing = f"{self.n_unreadable} analysed frames have no readable pixels"
+        missing = f"{self.n_unreadable} analysed frames {self.why_unreadable}"
         return f"identical on {readable}; {missing}" if self.n_frames else f"nothing to compare: {missing}"
 
 
@@ -62,8 +65,9 @@ def replay(folder: Path) -> Replay:
     config = recorded_config(reader)
     perception = _prepared_perception(config, reader)
     for again, recorded in _decide_again(reader, config, perception):
-        if again is None:
+        if isinstance(again, str):
             result.n_unreadable += 1
+            result.why_unreadable = again
             continue
         result.n_frames += 1
         result.n_decisions += len(recorded.decisions)
@@ -80,8 +84,9 @@ def replay_with(folder: Path, policies: Iterable[str]) -> Replay:
     plugins = {use: _policy(use, config) for use in policies}
     result = Replay()
     for again, _ in _decide_again(reader, _with_policies(config, plugins), _prepared_perception(config, reader)):
-        if again is None:
+        if isinstance(again, str):
             result.n_unreadable += 1
+            result.why_unreadable = again
             continue
         result.n_frames += 1
         result.n_decisions += len(again)
@@ -91,23 +96,44 @@ def replay_with(folder: Path, policies: Iterable[str]) -> Replay:
 
 def _decide_again(
     reader: SessionReader, config: RunConfig, perception: Perception
-) -> Iterator[tuple[list[Decision] | None, FrameAnalysed]]:
-    """One inference process of the run after the other, each as empty at its start as it was then.
+) -> Iterator[tuple[list[Decision] | str, FrameAnalysed]]:
+    """One inference process of the run after the other, each with the tracker that it had at its start.
 
-    No decisions, but None, from the first frame on that cannot be read: what the tracker made of it is not known.
+    No decisions, but why not, from the first frame on that cannot be read: what the tracker made of it is not known.
     """
-    readable = True
+    starts = {record.incarnation: record for record in reader.records() if isinstance(record, InferenceStarted)}
+    states: dict[int | None, bytes | None] = dict.fromkeys(start.from_frame for start in starts.values())
+    why_not = ""
     for incarnation in dict.fromkeys(recorded.incarnation for recorded in _analyses(reader)):
         inference = Inference.from_config(config, SimulatedClock(), perception)
+        why_not = why_not or _go_on(inference.tracker, starts.get(incarnation), states)
         for recorded, ready in _seen_by(incarnation, reader):
-            pixels = _pixels(ready, reader) if readable else None
+            pixels = None if why_not else _pixels(ready, reader)
             if ready is None or pixels is None:
-                readable = False
-                yield None, recorded
+                why_not = why_not or "have no readable pixels"
+                yield why_not, recorded
                 continue
             analysis = inference.look(Frame(ready.header, pixels), Dose(ready.dose_mj))
             assert analysis is not None
+            if recorded.frame_index in states and isinstance(inference.tracker, SavingTracker):
+                states[recorded.frame_index] = inference.tracker.saved()
             yield analysis.decisions, recorded
+
+
+def _go_on(tracker: Tracker, start: InferenceStarted | None, states: Mapping[int | None, bytes | None]) -> str:
+    """Bring a fresh tracker to where this process began; why that cannot be done, or nothing.
+
+    A process that is killed may take its last words with it: then nobody knows that it had looked at a frame.
+    """
+    if start is None or not isinstance(tracker, SavingTracker):
+        return ""
+    if start.from_frame is not None:
+        state = states[start.from_frame]
+        if state is None:
+            return f"go on from frame {start.from_frame}, which is not in the journal as it was seen"
+        tracker.restore(state)
+    tracker.skip_ids(start.ids_used)
+    return ""
 
 
 def _seen_by(incarnation: int, reader: SessionReader) -> Iterator[tuple[FrameAnalysed, FrameReady | None]]:

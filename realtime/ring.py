@@ -17,7 +17,8 @@ import psutil
 MAGIC = 0x5245464C_52494E47  # "REFLRING"
 PAGE = 4096
 HEADER_WORDS = 8
-N_SLOTS, SLOT_BYTES, WRITTEN, RELEASED, LOSSLESS, OWNER_PID = 1, 2, 3, 4, 5, 6  # words of the header, after the magic
+# Words of the header, after the magic:
+N_SLOTS, SLOT_BYTES, WRITTEN, RELEASED, LOSSLESS, OWNER_PID, LAST_TRACK_ID = 1, 2, 3, 4, 5, 6, 7
 BEING_WRITTEN = 0
 # A file in a memory file system where there is one. multiprocessing.shared_memory would do, but before Python 3.13 its
 # resource tracker removes a segment as soon as any process that attached to it ends (python/cpython#82300).
@@ -121,6 +122,15 @@ class Ring:
     def release(self, seq: int) -> None:
         """The recorder needs no frame up to and with `seq` any more."""
         self._words[RELEASED] = seq
+
+    @property
+    def last_track_id(self) -> int:
+        """The highest id that inference has given to a track; here, because it outlives a process that is killed."""
+        return int(self._words[LAST_TRACK_ID])
+
+    @last_track_id.setter
+    def last_track_id(self, track_id: int) -> None:
+        self._words[LAST_TRACK_ID] = track_id
 
     def close(self) -> None:
         """Let go of the memory; its owner also removes it. Views handed out stay valid until they are dropped.

@@ -128,7 +128,7 @@ class FrameAnalysed(Message, frozen=True, tag="analysed"):
 
 
 class InferenceStarted(Message, frozen=True, tag="inference_started"):
-    """A fresh inference process is ready: tracker and policies begin empty."""
+    """A fresh inference process is ready: policies at their start, the tracker empty or as it was after `from_frame`."""
 
     pid: int
     perception: LongText
@@ -136,6 +136,10 @@ class InferenceStarted(Message, frozen=True, tag="inference_started"):
     """When this process began, acquisition clock: no two processes of a run share it, as they may a pid. 0: inline."""
     frame_px: tuple[Count, Count] | None = None
     """Rows and columns of the frames that its perception was prepared for: replay must do the same."""
+    from_frame: Count | None = None
+    """The frame after which the tracker was saved that this process goes on with; None: it begins empty."""
+    ids_used: Count = 0
+    """The highest id that a track of this run had had by then; new ones get higher ids."""
 
 
 class InferenceEnded(Message, frozen=True, tag="inference_ended"):

@@ -16,7 +16,7 @@ from realtime.ring import OWNER_PID, RING_FOLDER, SUFFIX
 cv2.setNumThreads(1)
 GRACE_S = 5.0
 # Threads that a library starts once and keeps for the life of the process.
-LIBRARY_THREADS = ("ThreadPoolExecutor-tifffile", "pydevd")
+LIBRARY_THREADS = ("ThreadPoolExecutor-tifffile", "asyncio_", "pydevd", "zarr_io")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,7 +4,7 @@ Every array is read-only, so that whoever writes into a scene is found out.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from acquisition.clock import NS_PER_MS
 from acquisition.frame import FrameHeader, StagePosition, affine_at
 from models.cells import Cells, Floats
 from realtime.policy import Dose, Scene
-from tracking.tracks import COASTING, TrackEvent, Tracks
+from tracking.tracks import COASTING, EventKind, TrackEvent, Tracks
 
 Points = Sequence[tuple[float, float]] | Floats
 Numbers = Sequence[float] | Floats
@@ -140,8 +140,9 @@ def random_scene(index: int, n: int, rng: np.random.Generator, first_id: int = 1
         mean_intensity=rng.uniform(200, 4000, n),
     )
     ids = range(first_id, first_id + n)
-    kinds = rng.choice(["born", "divided", "lost", "merged"], min(n, 3))
-    events = [TrackEvent(kind, track_id) for kind, track_id in zip(kinds.tolist(), ids, strict=False)]
+    kinds = rng.choice(get_args(EventKind), min(n, 3))
+    others = {"divided": (first_id + n, first_id + n + 1), "merged": (first_id,), "split": (first_id,)}
+    events = [TrackEvent(kind, i, others.get(kind, ())) for kind, i in zip(kinds.tolist(), ids, strict=False)]
     return scene(view, cells, tracks_of(cells, list(ids), age=rng.integers(0, 30, n).tolist(), events=events))
 
 

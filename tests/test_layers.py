@@ -23,9 +23,13 @@ HOMES = {
     "openvino": ("models/engines/",),
     "onnxruntime": ("models/engines/",),
     "onnx": ("models/networks/", "models/training/", "models/engines/"),
+    "geff": ("realtime/offline/geff_files.py",),
+    "geff_spec": ("realtime/offline/geff_files.py",),
+    "pyarrow": ("realtime/session/tables.py", "realtime/offline/track_table.py"),
+    "ctc_metrics": ("realtime/offline/ctc_figures.py",),
     "torch": ("models/networks/", "models/training/", "models/engines/"),
 }
-HEAVY = ("torch", "tensorrt", "pycromanager", "pymmcore")
+HEAVY = ("ctc_metrics", "geff", "networkx", "pandas", "zarr", "sklearn", "torch", "tensorrt", "pycromanager", "pymmcore")
 
 
 def modules() -> Iterator[Path]:

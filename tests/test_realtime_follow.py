@@ -15,6 +15,7 @@ from models.cells import Floats
 from realtime.decisions import Decision
 from realtime.policies.follow import Follow
 from tests.scenes import cells_at, header, scene, tracks_of
+from tracking.tracks import TrackEvent
 
 INTERVAL_MS = 50.0
 FOLLOW_SIMPLY = {"gain": 1.0, "deadband_um": 2.0, "step_um": 100.0, "patience_ms": 1000.0}
@@ -168,6 +169,27 @@ def test_follow_chooses(settings_: dict[str, object], ages: list[int], chosen: i
     cells = cells_at(view, THREE_CELLS_UM, p_class={"round": p, "flat": 1 - p}, mean_intensity=[300, 500, 900])
     decisions = Follow(min_age=3, **settings_).decide(scene(view, cells, tracks_of(cells, age=ages)))
     assert [decision.track_id for decision in decisions] == ([] if chosen is None else [chosen])
+
+
+def test_follow_chooses_no_track_that_is_not_confirmed() -> None:
+    view = header()
+    cells = cells_at(view, THREE_CELLS_UM)
+    tracks = replace(tracks_of(cells), confirmed=np.array([False, True, False]))
+    assert [decision.track_id for decision in Follow().decide(scene(view, cells, tracks))] == [2]
+
+
+@pytest.mark.parametrize("choose", ["nearest", "brightest"])
+def test_follow_goes_on_with_the_nearer_daughter_of_its_cell(choose: str) -> None:
+    """Not with the other one, nor with a cell that would now be chosen; that daughter is too young to be chosen."""
+    policy = Follow(choose=choose, patience_ms=1.0)
+    view = header(0)
+    cells = cells_at(view, [(9.0, 0.0), (50.0, 0.0)], mean_intensity=[900, 500])
+    assert [d.track_id for d in policy.decide(scene(view, cells, tracks_of(cells, [4, 6])))] == [4]
+    view = header(1)
+    cells = cells_at(view, [(13.0, 0.0), (7.0, 0.0), (2.5, 0.0)], mean_intensity=[500, 500, 900])
+    divided = [TrackEvent("divided", 6, (2, 3)), TrackEvent("divided", 4, (8, 7))]
+    tracks = tracks_of(cells, [7, 8, 6], age=[1, 0, 10], events=divided)
+    assert [d.track_id for d in policy.decide(scene(view, cells, tracks))] == [8]
 
 
 def test_follow_chooses_by_the_cell_not_by_the_row() -> None:

@@ -22,7 +22,7 @@ from realtime.policy import Dose, Policy, Scene
 from realtime.policy_runner import PolicyRunner
 from tests.scenes import header
 from tests.tiny_config import write_tiny
-from tracking.tracker import LinearAssignmentTracker
+from tracking.tracker import CausalTracker
 
 SETTINGS = InferenceSettings(deadline_ms=80, policy_budget_ms=5, policy_failures=3)
 
@@ -75,7 +75,7 @@ class Bench:
         self.clock = SimulatedClock(10**9)
         runners = {name: PolicyRunner(name, policy, SETTINGS, self.clock) for name, policy in policies.items()}
         perception = Perception(ThresholdSegmenter(), None, ())
-        self.inference = Inference(perception, LinearAssignmentTracker(), runners, self.clock)
+        self.inference = Inference(perception, CausalTracker(), runners, self.clock)
 
     def frame(self, index: int) -> Frame:
         pixels = np.full((64, 64), 100, dtype=np.uint16)

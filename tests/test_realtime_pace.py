@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -173,6 +174,23 @@ def test_pace_signals(settings_: dict[str, object], fast: bool) -> None:
     tracks = tracks_of(cells, events=[TrackEvent("born", 3), TrackEvent("lost", 9)])
     (command,) = commands_of(Pace(FAST_MS, SLOW_MS, **settings_).decide(scene(view, cells, tracks)))
     assert command == SetInterval(FAST_MS if fast else SLOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("events", "counts"),
+    [
+        (None, {"born", "divided"}),
+        (("divided",), {"divided"}),
+        (("confirmed", "split"), {"confirmed", "split"}),
+    ],
+)
+def test_pace_counts_the_events_it_is_told_to(events: tuple[EventKind, ...] | None, counts: set[str]) -> None:
+    """By default what happens in the sample, at once; not what the stage, the segmenter or the tracker's doubts make."""
+    table = {} if events is None else {"events": events}
+    turns = {
+        kind for kind in get_args(EventKind) if Pace(FAST_MS, SLOW_MS, **table).decide(happening(0, 0, 500, 10, [kind]))
+    }
+    assert turns == counts
 
 
 def test_pace_slows_down_when_nothing_is_left_to_measure() -> None:

@@ -1,6 +1,7 @@
 """Replay: the same decisions from the same frames, whatever order a journal tells them in and however it ends."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -24,14 +25,19 @@ from tests.tiny_config import write_tiny
 RUN = "run-a"
 
 
-@pytest.fixture
-def session(tmp_path: Path) -> Path:
-    config = load_config(write_tiny(tmp_path))
-    folder = tmp_path / "session"
+def recorded(path: Path) -> Path:
+    """The session of a short inline run of this config, beside it."""
+    config = load_config(path)
+    folder = path.parent / "session"
     folder.mkdir()
     with inline_run(config, RUN, folder, session_toml(RUN, config), 3.0) as run:
         run.image()
     return folder
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    return recorded(write_tiny(tmp_path))
 
 
 def frames_of(folder: Path) -> list[FrameReady]:
@@ -94,6 +100,70 @@ def test_what_a_dead_inference_said_belongs_to_it_even_if_it_comes_late(session:
     assert (result.n_frames, result.first_difference) == (len(frames), None)
     without_restart = seen(session, 1, frames)
     assert decisions(second) != decisions(without_restart[half + 4 :]), "who begins anew decides otherwise"
+
+
+# --- a process that went on from a saved tracker ---------------------------------------------------------------
+
+
+@dataclass
+class Restart:
+    """Two inference processes: the second goes on from the tracker as it was after a frame that the first saw."""
+
+    folder: Path
+    dies_after: int = 12
+    saved_after: int = 9
+
+    def told(self) -> tuple[list[FrameReady], list[AnyMessage], list[AnyMessage]]:
+        """All frames, what the first process said and what the second said."""
+        frames = frames_of(self.folder)
+        first, second = self._inference(), self._inference()
+        words: list[AnyMessage] = [InferenceStarted(run=RUN, pid=1, perception="p", incarnation=1)]
+        for ready in frames[: self.dies_after]:
+            words.append(self._look(first, ready, 1))
+            if ready.header.index == self.saved_after:
+                second.tracker.restore(first.tracker.saved())  # type: ignore[attr-defined]
+        used = int(first.tracker.next_id) - 1  # type: ignore[attr-defined]
+        second.tracker.skip_ids(used)  # type: ignore[attr-defined]
+        start = InferenceStarted(
+            run=RUN, pid=2, perception="p", incarnation=2, from_frame=self.saved_after, ids_used=used
+        )
+        return frames, words, [start, *(self._look(second, ready, 2) for ready in frames[self.dies_after + 3 :])]
+
+    def _inference(self) -> Inference:
+        return Inference.from_config(load_config(self.folder.parent / "tiny.toml"), SimulatedClock())
+
+    def _look(self, inference: Inference, ready: FrameReady, incarnation: int) -> FrameAnalysed:
+        pixels = SessionReader(self.folder).pixels(ready.header.index)
+        analysis = inference.look(Frame(ready.header, pixels), Dose(ready.dose_mj))
+        assert analysis is not None
+        return analysed(RUN, analysis, 0, incarnation)
+
+
+@pytest.fixture
+def restarted(tmp_path: Path) -> Restart:
+    return Restart(recorded(write_tiny(tmp_path)))
+
+
+def test_a_process_that_went_on_from_a_saved_tracker_replays(restarted: Restart) -> None:
+    frames, first, second = restarted.told()
+    rewrite(restarted.folder, [*frames, *first, *second])
+    result = replay(restarted.folder)
+    assert (result.n_frames, result.n_unreadable, result.first_difference) == (len(first + second) - 2, 0, None)
+    forgotten = [msgspec.structs.replace(second[0], from_frame=None), *second[1:]]  # type: ignore[type-var]
+    rewrite(restarted.folder, [*frames, *first, *forgotten])
+    assert replay(restarted.folder).first_difference, "without its tracker it would have decided otherwise"
+
+
+def test_a_saved_tracker_whose_frame_the_journal_lacks_is_no_difference(restarted: Restart) -> None:
+    """The first process took its last words with it when it was killed."""
+    frames, first, second = restarted.told()
+    rewrite(restarted.folder, [*frames, *first[: restarted.saved_after], *second])
+    result = replay(restarted.folder)
+    assert (result.n_frames, result.n_unreadable) == (restarted.saved_after - 1, len(second) - 1)
+    assert result.verdict.endswith("analysed frames go on from frame 9, which is not in the journal as it was seen")
+
+
+# --- pixels that are gone -------------------------------------------------------------------------------------
 
 
 def cut_pixels(folder: Path, n_left: int) -> None:

@@ -170,6 +170,19 @@ def test_a_ring_that_another_process_still_maps_is_left_to_the_supervisor(monkey
     assert not ring.path.exists()
 
 
+def test_the_last_track_id_outlives_the_reader_that_left_it(ring: Ring) -> None:
+    assert ring.last_track_id == 0
+    for track_id in (17, 2**40):
+        reader = Ring.attach(ring.name)
+        reader.last_track_id = track_id
+        reader.close()
+        successor = Ring.attach(ring.name)
+        assert successor.last_track_id == track_id
+        successor.close()
+    assert ring.write(image(3)) is not None
+    assert ring.last_track_id == 2**40
+
+
 def test_a_living_ring_is_no_orphan(ring: Ring) -> None:
     assert int(np.fromfile(ring.path, dtype=np.uint64, count=8)[OWNER_PID]) == os.getpid()
     assert ring.path.name not in remove_orphans()

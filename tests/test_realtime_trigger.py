@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,22 @@ def test_trigger_keeps_the_gap_between_pulses_and_forgets_nobody_who_waits() -> 
     assert fired(policy, [[0.9, 0.9]] * 3) == [(0, 1), (1, 2)], "two pulses at the same time would be one"
     policy = Trigger(class_name="round", looks=1, of=3, refractory_ms=0.0, width_ms=1.5 * INTERVAL_MS)
     assert fired(policy, [[0.9, 0.9]] * 3) == [(0, 1), (2, 2)], "pulses do not overlap"
+
+
+@pytest.mark.parametrize(("looks", "fires_in_frame"), [(1, 0), (2, 1)])
+def test_trigger_counts_the_looks_at_a_track_that_is_not_confirmed(looks: int, fires_in_frame: int) -> None:
+    """A cell may have flowed past before its track is confirmed; a single look is enough only for who asks for one."""
+    policy, pulses = Trigger(class_name="round", looks=looks, of=looks), []
+    for k in range(3):
+        view = header(k)
+        cells = cells_at(view, [(0.0, 0.0)], p_class={"round": [1.0]})
+        tracks = replace(tracks_of(cells, age=k), confirmed=np.array([False]))
+        pulses += [k for _ in policy.decide(scene(view, cells, tracks))]
+    assert pulses == [fires_in_frame]
+
+
+def test_trigger_does_not_act_on_a_single_look_unless_asked() -> None:
+    assert Trigger(class_name="round").looks > 1
 
 
 def test_trigger_on_a_feature_range() -> None:

@@ -36,8 +36,7 @@ classes = [{ name = "mitotic", feature = "mean_intensity", low = 1450.0 }]
 remainder = "interphase"
 
 [tracker]
-use = "linear_assignment"
-max_speed_um_s = 5.0
+use = "causal"
 
 [recorder]
 min_free_gb = 0.0

@@ -66,7 +66,7 @@ EXAMPLES: tuple[AnyMessage, ...] = (
     ),
     FrameAnalysed(
         run=RUN, frame_index=120, t_ns=6_000_000_000, skipped=1, exposed_ns=6_000_000_000, ends_ns=ENDS_NS,
-        n_cells=1, n_tracks=2, events=("divided 9: 17, 18",), decisions=(MOVE, PULSE),
+        n_cells=1, n_tracks=2, events=("divided 9 17 18 p=0.93 late=1",), decisions=(MOVE, PULSE),
         dropped=("120.pace.0 (SetInterval) lost the frame interval to 120.burst.0 (AcquireBurst)",),
         tracks={
             "id": Column.of(np.array([17, 23], dtype=np.int64)),
@@ -76,7 +76,8 @@ EXAMPLES: tuple[AnyMessage, ...] = (
         incarnation=4_800_000_000,
     ),
     InferenceStarted(
-        run=RUN, pid=4711, perception="threshold segmenter on the CPU, no classifier", incarnation=4_800_000_000
+        run=RUN, pid=4711, perception="threshold segmenter on the CPU, no classifier", incarnation=4_800_000_000,
+        from_frame=94, ids_used=31,
     ),
     InferenceEnded(run=RUN, n_analysed=1187),
     RecorderReady(run=RUN, endpoint="tcp://127.0.0.1:5551", server_key="forty characters of Z85"),

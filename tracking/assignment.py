@@ -1,66 +1,108 @@
-"""Who is who: the links between expected places and cells that together cost least."""
+"""Who is who: the links between tracks and cells that together gain most, exactly.
+
+Every track and every cell may also stay alone, at a gain of 0, so a link that gains nothing is never made. Tracks are
+added one after the other; each time the cheapest chain of changes is searched (shortest augmenting paths: Jonker and
+Volgenant 1987, on the sparse graph of possible links). A chain never leaves the group of tracks and cells that compete
+with one another, so every connected component is solved by itself and the time grows with the number of possible links.
+"""
+
+from heapq import heappop, heappush
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
-from scipy.spatial import cKDTree
+import numpy.typing as npt
 
 from models.cells import Floats
+from models.labelling import compiled
 from tracking.tracks import Ints
 
+ALONE = -1
+_Rows = npt.NDArray[np.int64]
 
-def assign(expected_um: Floats, cells_um: Floats, reach_um: Floats) -> tuple[Ints, Ints]:
-    """Link tracks expected at `[M, 2]` to cells at `[N, 2]`: rows of tracks, ascending, and of their cells.
 
-    A track can be linked to cells within its `reach_um[M]`. A link costs its squared distance; a track or a
-    cell left alone costs the square of the largest reach. The sum is the least possible: solved exactly on
-    the sparse graph of possible links (Jonker and Volgenant's method), in milliseconds for thousands of
-    cells.
+def assign(track: Ints, cell: Ints, gain: Floats, n_tracks: int, n_cells: int) -> Ints:
+    """The cell of each track, `[n_tracks]`, or ALONE; possible links are `track[L]`, ascending, and `cell[L]`.
+
+    The sum of gains is the largest there can be. Every pair may be listed once.
     """
-    track, cell, distance_um = _possible_links(expected_um, cells_um, reach_um)
-    # A pair that nobody contests costs at most 1, two left alone cost 2: it is in every best solution.
-    uncontested = (np.bincount(track)[track] == 1) & (np.bincount(cell)[cell] == 1)
-    contested = ~uncontested
-    rows, columns = track[uncontested], cell[uncontested]
-    if contested.any():
-        cost = (distance_um[contested] / reach_um.max()) ** 2
-        more_rows, more_columns = _solved(track[contested], cell[contested], cost)
-        rows, columns = np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
-    order = np.argsort(rows)
-    return rows[order], columns[order]
+    worth = gain > 0
+    start = np.searchsorted(track[worth], np.arange(n_tracks + 1))
+    return _solved(start, cell[worth], -gain[worth], n_cells)
 
 
-def _solved(track: Ints, cell: Ints, cost: Floats) -> tuple[Ints, Ints]:
-    """The cheapest links among contested ones."""
-    tracks, track_row = np.unique(track, return_inverse=True)
-    cells, cell_row = np.unique(cell, return_inverse=True)
-    graph = _graph(track_row, cell_row, cost, len(tracks), len(cells))
-    rows, columns = min_weight_full_bipartite_matching(graph)
-    linked = (rows < len(tracks)) & (columns < len(cells))
-    return tracks[rows[linked]], cells[columns[linked]]
+@compiled
+def _solved(start: _Rows, cell: _Rows, cost: Floats, n_cells: int) -> _Rows:
+    """Links of track i are `start[i]:start[i + 1]`; their costs are negative, staying alone costs 0."""
+    n_tracks = len(start) - 1
+    cell_of, cost_of = np.full(n_tracks, -1), np.zeros(n_tracks)
+    track_of, came_from, came_cost = np.full(n_cells, -1), np.full(n_cells, -1), np.zeros(n_cells)
+    price = np.zeros(n_cells)  # the dual of a cell: what it has become dearer by being wanted
+    distance, visited_by = np.full(n_cells, np.inf), np.full(n_cells, -1)
+    reached = np.empty(n_cells, np.int64)
+    for newcomer in range(n_tracks):
+        queue = [(0.0, 0) for _ in range(0)]
+        n_reached = 0
+        track, paid = newcomer, 0.0
+        least, loser, prize = np.inf, -1, -1  # the cheapest chain yet: who stays alone, or which free cell is taken
+        while True:
+            if -paid < least:
+                least, loser = -paid, track
+            for link in range(start[track], start[track + 1]):
+                other = cell[link]
+                through = cost[link] - price[other] - paid
+                if visited_by[other] != newcomer and through < distance[other]:
+                    if distance[other] == np.inf:
+                        reached[n_reached] = other
+                        n_reached += 1
+                    distance[other], came_from[other], came_cost[other] = through, track, cost[link]
+                    heappush(queue, (through, other))
+            nearest = _nearest(queue, visited_by, newcomer)
+            if nearest < 0 or distance[nearest] >= least:
+                break
+            if track_of[nearest] < 0:
+                least, prize = distance[nearest], nearest
+                break
+            visited_by[nearest] = newcomer
+            track = track_of[nearest]
+            paid = cost_of[track] - price[nearest] - distance[nearest]
+        for k in range(n_reached):
+            if visited_by[reached[k]] == newcomer:
+                price[reached[k]] += distance[reached[k]] - least
+            distance[reached[k]] = np.inf
+        _rearrange(newcomer, loser, prize, cell_of, cost_of, track_of, came_from, came_cost)
+    return cell_of
 
 
-def _possible_links(expected_um: Floats, cells_um: Floats, reach_um: Floats) -> tuple[Ints, Ints, Floats]:
-    """All pairs of a track and a cell within its reach, and their distances, in a fixed order."""
-    if len(expected_um) == 0 or len(cells_um) == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
-    tree = cKDTree(expected_um)
-    pairs = tree.sparse_distance_matrix(cKDTree(cells_um), reach_um.max(), output_type="ndarray")
-    pairs = pairs[pairs["v"] <= reach_um[pairs["i"]]]
-    pairs = pairs[np.lexsort((pairs["j"], pairs["i"]))]
-    return pairs["i"], pairs["j"], pairs["v"]
+@compiled
+def _nearest(queue: list[tuple[float, int]], visited_by: _Rows, newcomer: int) -> int:
+    """The cell at the end of the cheapest chain that was not looked at yet, or -1."""
+    while len(queue) > 0:
+        _, other = heappop(queue)
+        if visited_by[other] != newcomer:
+            return other
+    return -1
 
 
-def _graph(track: Ints, cell: Ints, cost: Floats, n_tracks: int, n_cells: int) -> csr_array:
-    """The costs of links, enlarged so that everyone finds a partner: `[M + N, N + M]`.
-
-    Every track and every cell gets a stand-in, which means "alone" and costs 1; stand-ins that are not needed
-    pair with each other at no cost. The solver reads 0 as "impossible", hence 1 more on every entry, which
-    changes all sums alike.
-    """
-    tracks, cells = np.arange(n_tracks), np.arange(n_cells)
-    rows = np.concatenate([track, tracks, n_tracks + cells, n_tracks + cell])
-    columns = np.concatenate([cell, n_cells + tracks, cells, n_cells + track])
-    entries = np.concatenate([cost + 1.0, np.full(n_tracks + n_cells, 2.0), np.ones(cell.size)])
-    size = n_tracks + n_cells
-    return coo_array((entries, (rows, columns)), shape=(size, size)).tocsr()
+@compiled
+def _rearrange(
+    newcomer: int,
+    loser: int,
+    prize: int,
+    cell_of: _Rows,
+    cost_of: Floats,
+    track_of: _Rows,
+    came_from: _Rows,
+    came_cost: Floats,
+) -> None:
+    """Along the chain, everyone takes the cell that was reached from him; the last one had a free cell or stays alone."""
+    other = prize
+    if prize < 0:
+        if loser == newcomer:
+            return
+        other, cell_of[loser] = cell_of[loser], -1
+    while True:
+        track = came_from[other]
+        before = cell_of[track]
+        cell_of[track], cost_of[track], track_of[other] = other, came_cost[other], track
+        if track == newcomer:
+            return
+        other = before

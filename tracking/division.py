@@ -1,75 +1,243 @@
-"""Which tracks have divided: a cell that lost much of its area, with a newborn of like size across from it.
+"""Which tracks have divided: two young cells on either side of where a mother was, against every other explanation.
 
-The rule is simple on purpose. It sees nothing of the chromosomes: a nucleus that is cut in two by the
-segmenter looks the same, so a policy that pays for divisions should want more looks than one.
+For a mother and two cells, the probability that they are her daughters is weighed against two other stories: that one
+of them is she herself, or another cell, and the second has come by chance; and that the segmenter has cut her in two
+for a moment. Whoever is not sure waits: daughters stay, chance detections and cut cells do not.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from models.cells import Floats
+from models.labelling import compiled
+from tracking.cues import AREA, INTENSITY
+from tracking.motion import Motions
+from tracking.neighbours import pairs_within
+from tracking.robust import deviation, median
+from tracking.scenery import Scenery
+from tracking.state import MEMORY, TrackState
+from tracking.tracks import Ints
 
-LARGEST_SHARE = 0.8
-"""A daughter has at most this share of the mother's area."""
-LEAST_LIKENESS = 0.5
-"""The smaller daughter has at least this share of the larger one's area."""
-OFF_CENTRE = 0.5
-"""The mother stood between her daughters: off their middle by at most this share of their distance."""
+ENOUGH = (0.9, 0.85, 0.8)
+"""Probability at which a division is told, by the age of the younger daughter in frames: the last may not wait."""
+RARE = 0.002
+"""Share of cells that divide from one frame to the next: a cycle of 20 hours looked at every 2 minutes."""
+MITOTIC, NOT_MITOTIC = 0.3, 0.0005
+"""The same for a cell just seen in mitosis, and for one just seen not to be."""
+CUT = 0.002
+"""Share of cells that the segmenter cuts in two."""
+APART = (0.85, 0.35)
+"""Distance of daughters in diameters of the mother: median, and spread of its logarithm."""
+HALVES = (0.45, 0.2)
+"""The same for the halves of a cut cell: 0.42 for half discs."""
+MIDDLE, CUT_MIDDLE = 0.2, 0.06
+"""Standard deviation of their middle from the mother's place, in her diameters, along an axis."""
+TOGETHER, CUT_TOGETHER = 0.22, 0.12
+"""Spread of the logarithm of their summed area, as a share of hers."""
+GROWTH = 0.08
+"""Daughters grow: added to that logarithm for each frame they are old."""
+ALIKE, CUT_ALIKE = 0.25, 0.5
+"""Spread of the logarithm of the ratio of their areas."""
+BRIGHTNESS_ALIKE = 0.15
+"""Spread of the logarithm of the ratio of the daughters' intensities."""
+STAYS_DAUGHTERS, STAYS_CHANCE, STAYS_CUT = 0.97, 0.6, 0.3
+"""Probability that both are there in the next frame as well, in each of the stories."""
+USUAL_SIZES = 0.4
+"""Spread of the logarithm of the areas of cells that come by chance."""
+LEAST_NEW = 0.003
+"""Share of cells that come by chance, even if none did so far."""
+KNOWN = 3
+"""Frames in which a mother must have been seen: a clump of two cells falls apart like a dividing one."""
+RESTS = 5
+"""Frames for which daughters do not divide again."""
+REACH = 1.6
+"""Daughters are searched up to so many diameters from the mother."""
+AGE = 5
+"""Column of triples."""
 
 
 @dataclass(frozen=True)
-class Spots:
-    """Things that have a place and an area."""
+class Division:
+    """A mother's row and the rows of her daughters' cells; how likely, and for how long it could have been seen."""
 
-    xy_um: Floats  # [S, 2]
-    area_um2: Floats  # [S]
+    mother: int
+    cells: tuple[int, int]
+    confidence: float
+    late_frames: int
 
-    def __len__(self) -> int:
-        return len(self.area_um2)
 
+def find_divisions(
+    state: TrackState, expected: Motions, cell_of: Ints, barred: Ints, scenery: Scenery
+) -> list[Division]:
+    """Divisions that are sure enough to be told now, in the order of mothers; nobody takes part in two.
 
-def find_divisions(mothers: Spots, firsts: Spots, newborns: Spots, reach_um: Floats) -> list[tuple[int, int]]:
-    """Pairs of a mother's row and a newborn's row, in the order of mothers; nobody takes part in two.
-
-    `mothers` are the linked tracks as they were before, `firsts` (same rows) the cells they are linked to
-    now: one daughter, if there was a division. The other is a newborn at most one diameter of the mother and
-    her `reach_um` away. Where there is a choice, the pair with the mother best in its middle is taken.
+    `barred` are rows of cells that cannot be daughters.
     """
-    found: list[tuple[float, int, int]] = []
-    for mother, newborn in _candidates(mothers, firsts, newborns, reach_um):
-        areas = firsts.area_um2[mother], newborns.area_um2[newborn]
-        off = _off_centre(mothers.xy_um[mother], firsts.xy_um[mother], newborns.xy_um[newborn])
-        small_enough = max(areas) <= LARGEST_SHARE * mothers.area_um2[mother]
-        if small_enough and min(areas) >= LEAST_LIKENESS * max(areas) and off <= OFF_CENTRE:
-            found.append((off, mother, newborn))
-    return sorted(_without_repeats(found))
-
-
-def _candidates(mothers: Spots, firsts: Spots, newborns: Spots, reach_um: Floats) -> list[tuple[int, int]]:
-    """Mothers that shrank, each with every newborn near enough."""
-    shrunk = np.flatnonzero(firsts.area_um2 <= LARGEST_SHARE * mothers.area_um2)
-    if len(newborns) == 0 or shrunk.size == 0:
+    n = len(scenery.cells)
+    owner = np.full(n, -1)
+    linked = np.flatnonzero(cell_of >= 0)
+    owner[cell_of[linked]] = linked
+    age = _ages(state, owner)
+    age[barred] = MEMORY
+    triples = _triples(state, cell_of, age, scenery)
+    if len(triples) == 0:
         return []
-    radius_um = 2 * np.sqrt(mothers.area_um2 / np.pi) + reach_um
-    near = cKDTree(newborns.xy_um).query_ball_point(mothers.xy_um[shrunk], radius_um[shrunk])
-    return [(mother, newborn) for mother, rows in zip(shrunk.tolist(), near, strict=True) for newborn in rows]
-
-
-def _off_centre(mother_um: Floats, first_um: Floats, second_um: Floats) -> float:
-    """Distance of the mother from the middle of her daughters, as a share of the distance between them."""
-    apart_um = float(np.linalg.norm(first_um - second_um))
-    return float(np.linalg.norm((first_um + second_um) / 2 - mother_um)) / max(apart_um, 1e-12)
-
-
-def _without_repeats(found: list[tuple[float, int, int]]) -> list[tuple[int, int]]:
-    mothers: set[int] = set()
-    newborns: set[int] = set()
-    pairs = []
-    for _, mother, newborn in sorted(found):
-        if mother not in mothers and newborn not in newborns:
+    confidence = _confidences(triples, state, expected, owner, age, scenery)
+    sure = np.flatnonzero(confidence >= np.array(ENOUGH)[triples[:, AGE]])
+    mothers, daughters, found = set[int](), set[int](), list[Division]()
+    for k in sure[np.argsort(-confidence[sure], kind="stable")].tolist():
+        mother, one, other = triples[k, :3].tolist()
+        if mother not in mothers and not daughters.intersection((one, other)):
             mothers.add(mother)
-            newborns.add(newborn)
-            pairs.append((mother, newborn))
-    return pairs
+            daughters.update((one, other))
+            found.append(Division(mother, (one, other), float(confidence[k]), int(triples[k, AGE])))
+    return sorted(found, key=lambda division: division.mother)
+
+
+def _ages(state: TrackState, owner: Ints) -> Ints:
+    """Frames since each cell was first seen, `[N]`: 0 without a track; MEMORY if it is too old to be a daughter."""
+    if len(state) == 0:
+        return np.zeros(len(owner), np.int64)
+    too_old = (state.age[owner] + 1 >= MEMORY) | (state.parent[owner] > 0)
+    return np.where(owner < 0, 0, np.where(too_old, MEMORY, state.age[owner] + 1))
+
+
+def _triples(state: TrackState, cell_of: Ints, age: Ints, scenery: Scenery) -> Ints:
+    """Everything that is worth a thought: mothers, and young cells within reach of where they were whole.
+
+    `[T, 6]`: the mother's row; two cells, the first one her own if she has one; whether it is; frames back to the last
+    in which she was whole; frames for which both could be seen.
+    """
+    young = np.flatnonzero(age < MEMORY)
+    old_enough = (state.hits >= KNOWN) & ((state.parent == 0) | (state.age >= RESTS))
+    free = (state.host == 0) & (state.missed < MEMORY) & np.isnan(state.clump[:, 2])
+    mothers = np.flatnonzero(state.confirmed & old_enough & free)
+    if young.size == 0 or mothers.size == 0:
+        return np.empty((0, 6), np.int64)
+    reach_um = np.full(young.size, REACH * scenery.diameter_um)
+    daughter, mother = pairs_within(scenery.cells.xy_um[young], reach_um, state.past[mothers, 0, :2])
+    order = np.argsort(mother, kind="stable")
+    return _combined(mothers[mother[order]], young[daughter[order]], cell_of, age, state.age)
+
+
+@compiled
+def _combined(mother: Ints, daughter: Ints, cell_of: Ints, age: Ints, mothers_age: Ints) -> Ints:
+    """Pairs of a mother and a young cell, in the order of mothers, to triples."""
+    most = 0
+    for k in range(len(mother)):  # a young cell with its mother's own one, or with each other young cell
+        most += 2 + np.searchsorted(mother, mother[k], side="right") - np.searchsorted(mother, mother[k])
+    found = np.empty((most, 6), np.int64)
+    n = first = 0
+    while first < len(mother):
+        m, own = mother[first], cell_of[mother[first]]
+        last = first
+        while last < len(mother) and mother[last] == m:
+            last += 1
+        for k in range(first, last):
+            cell = daughter[k]
+            if own >= 0:
+                for back in (age[cell] + 1, age[cell] + 2):  # the other daughter may have been seen a frame earlier
+                    if cell != own and back <= MEMORY and mothers_age[m] >= back - 1:
+                        found[n] = np.array([m, own, cell, 1, back, age[cell]])
+                        n += 1
+            else:
+                for other in daughter[first:k]:
+                    back = max(age[cell], age[other]) + 1
+                    if mothers_age[m] >= back - 1:
+                        found[n] = np.array([m, cell, other, 0, back, min(age[cell], age[other])])
+                        n += 1
+        first = last
+    return found[:n]
+
+
+def _confidences(
+    triples: Ints, state: TrackState, expected: Motions, owner: Ints, age: Ints, scenery: Scenery
+) -> Floats:
+    """Probability of a division for each, `[T]`."""
+    looks, cells = scenery.looks, scenery.cells
+    first_um = cells.xy_um.copy()
+    young = np.flatnonzero((owner >= 0) & (age < MEMORY))
+    first_um[young] = state.past[owner[young], age[young] - 1, :2]
+    new = np.log(scenery.newcomers(scenery.field.inside_um(first_um), LEAST_NEW))
+    new -= ((looks[:, AREA] - median(looks[:, AREA])) / USUAL_SIZES) ** 2 / 2 + np.log(USUAL_SIZES * np.sqrt(2 * np.pi))
+    drift_um = np.array([scenery.motion.spread_um(back * scenery.dt_s) for back in range(MEMORY + 1)])
+    brightness = float(np.sqrt(2)) * deviation(looks[:, INTENSITY])
+    within = float(np.hypot(scenery.cues.within[AREA], 0.08))
+    return _weighed(
+        triples, state.past, expected.xy_um, cells.xy_um, looks, new, drift_um, brightness, within, scenery.rates.missed
+    )
+
+
+@compiled
+def _weighed(
+    triples: Ints, past: Floats, expected_um: Floats, cells_um: Floats, looks: Floats, new: Floats,
+    drift_um: Floats, brightness: float, within: float, missed: float,
+) -> Floats:  # fmt: skip
+    """The three stories of each triple against one another."""
+    probability = np.empty(len(triples))
+    for k in range(len(triples)):
+        mother, one, other, own, back, age = triples[k]
+        whole = past[mother, back - 1]
+        drift = drift_um[back]
+        diameter_um = np.sqrt(4 / np.pi * np.exp(whole[2]))
+        middle = (cells_um[one] + cells_um[other]) / 2
+        # She has stood still, or gone on.
+        middle_um = min(_distance(middle, whole[:2]), _distance(middle, expected_um[mother]))
+        apart_um = max(_distance(cells_um[one], cells_um[other]), 1e-3 * diameter_um)
+        together = np.logaddexp(looks[one, AREA], looks[other, AREA]) - whole[2]
+        ratio = looks[one, AREA] - looks[other, AREA]
+
+        spot_um = np.hypot(drift / np.sqrt(2), MIDDLE * diameter_um)
+        born = _around(middle_um, spot_um) + _ring(apart_um, diameter_um, APART)
+        born += _normal(together, GROWTH * age, TOGETHER) + _normal(ratio, 0.0, ALIKE)
+        born += _prior(whole[3]) + age * np.log(STAYS_DAUGHTERS)
+        born += np.log(missed) if back > age + 1 and own else 0.0
+        difference = looks[one, INTENSITY] - looks[other, INTENSITY]
+        if brightness > BRIGHTNESS_ALIKE:
+            born += max(_normal(difference, 0.0, BRIGHTNESS_ALIKE) - _normal(difference, 0.0, brightness), -4.0)
+
+        spot_um = np.hypot(drift / np.sqrt(2), CUT_MIDDLE * diameter_um)
+        cut = _around(middle_um, spot_um) + _ring(apart_um, diameter_um, HALVES)
+        cut += _normal(together, 0.0, CUT_TOGETHER) + _normal(ratio, 0.0, CUT_ALIKE)
+        cut += np.log(CUT) + age * np.log(STAYS_CUT)
+
+        chance = np.log(missed) + new[one]
+        if own:
+            moved = _distance(cells_um[one], whole[:2]) ** 2 / drift**2
+            herself = -np.log(2 * np.pi * drift**2) - 3 * np.log1p(moved / 4)
+            chance = np.logaddexp(chance, herself + max(_normal(looks[one, AREA], whole[2], within), np.log(0.01)))
+        chance += new[other] + age * np.log(STAYS_CHANCE)
+        odds = born - np.logaddexp(cut, chance)
+        probability[k] = 1 / (1 + np.exp(-min(max(odds, -50.0), 50.0)))
+    return probability
+
+
+@compiled
+def _prior(mitotic: float) -> float:
+    """Log share of such cells that divide; `mitotic` is NaN without a class that says so."""
+    return float(np.log(RARE) if np.isnan(mitotic) else np.log(NOT_MITOTIC + (MITOTIC - NOT_MITOTIC) * mitotic))
+
+
+@compiled
+def _ring(apart_um: float, diameter_um: float, usual: tuple[float, float]) -> float:
+    """Log density of one cell at a distance from another, in any direction."""
+    at = np.log(apart_um / diameter_um / usual[0]) / usual[1]
+    return float(-at * at / 2 - np.log(usual[1] * np.sqrt(2 * np.pi)) - np.log(2 * np.pi * apart_um**2))
+
+
+@compiled
+def _around(distance_um: float, spot_um: float) -> float:
+    """Log density in the plane at a distance from the middle of a normal distribution."""
+    return float(-((distance_um / spot_um) ** 2) / 2 - np.log(2 * np.pi * spot_um**2))
+
+
+@compiled
+def _normal(value: float, mean: float, deviation: float) -> float:
+    """Log density."""
+    return float(-(((value - mean) / deviation) ** 2) / 2 - np.log(deviation * np.sqrt(2 * np.pi)))
+
+
+@compiled
+def _distance(one: Floats, other: Floats) -> float:
+    return float(np.hypot(one[0] - other[0], one[1] - other[1]))

@@ -1,7 +1,7 @@
-"""Cells to tracks, one frame at a time: predict, link, notice divisions, births and losses."""
+"""Cells to tracks, one frame at a time: expect, link, tell clumps and divisions apart from losses and births."""
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Protocol, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from msgspec import Meta
@@ -9,14 +9,24 @@ from msgspec import Meta
 from acquisition.clock import NS_PER_S
 from acquisition.commands import Positive
 from models.cells import Cells, Floats
-from tracking.assignment import assign
-from tracking.division import Spots, find_divisions
-from tracking.motion import predicted_um, smoothed_velocity
+from tracking import lifecycle
+from tracking.clumps import find_mergers
+from tracking.cues import FIRST_WITHIN, Cues, looks_of, spread
+from tracking.division import Division, find_divisions
+from tracking.field import Field
+from tracking.linking import Links, link
+from tracking.motion import Motion, Motions, first_guess, learned
+from tracking.overlap import Seen
+from tracking.rates import Rates
+from tracking.robust import median
+from tracking.saving import packed, unpacked
+from tracking.scenery import Scenery
+from tracking.shift import FEWEST, jumped_um, slipped_um
 from tracking.state import TrackState, no_tracks
 from tracking.tracks import COASTING, Ints, TrackEvent, Tracks
 
-Share = Annotated[float, Meta(gt=0, le=1)]
-Column = TypeVar("Column", Ints, Floats)
+FASTEST_LEARNING, SLOWEST_LEARNING = 0.5, 0.04
+"""Weight of a frame in what is learned about the cells: at the start, and later."""
 
 
 class Tracker(Protocol):
@@ -27,62 +37,106 @@ class Tracker(Protocol):
 
 
 @dataclass
-class LinearAssignmentTracker:
-    """Each track expects its cell straight ahead; the links taken together stray least from that.
+class CausalTracker:
+    """Follows cells live: each frame is decided once, with what is known by then, and never taken back.
 
-    A division ends the mother's track and starts two, whose `parent` she is (the Cell Tracking Challenge's
-    way): one `divided` event tells it, without `lost` or `born`. Touching cells that are segmented as one are
-    not followed into the clump: one track goes on, the others coast, and `merged` is never reported.
+    How fast cells move, how steadily, and by what they can be told apart is learned while tracking.
     """
 
-    max_speed_um_s: Positive = 0.05
-    """The fastest a cell can move. 0.05 is 3 µm a minute, a fast crawling cell; in a flow it is far more."""
-    gate_um: Positive = 5.0
-    """How far from its expected place a cell may be if no time has passed: the jitter of its outline."""
-    max_missed: Annotated[int, Meta(ge=0)] = 3
-    """A track without a cell for more than this many frames in a row is lost; until then it coasts."""
-    velocity_weight: Share = 0.3
-    """Share of the newest step in a track's velocity; the rest is what it was."""
-    class_weight: Share = 0.5
-    """Share of the newest look in a track's class probabilities; 1 takes each look as it is."""
+    confirm_after: Annotated[int, Meta(ge=1)] = 2
+    """Frames in which a track must have had a cell before it is believed."""
+    max_missed: Annotated[int, Meta(ge=0)] = 5
+    """A track without a cell in its view for more than this many frames in a row has ended; until then it coasts."""
+    max_away_s: Positive = 120.0
+    """A track that the camera cannot see, because the stage has moved, is remembered for so long."""
     divisions: bool = True
     """Look for divisions; false for things that do not divide."""
+    mitotic_classes: tuple[str, ...] = ("mitotic",)
+    """Classes of cells that are about to divide, or just do; those that a run does not have are ignored."""
+    gate_sigmas: Positive = 6.0
+    """A cell is linked to tracks that expected it within this many standard errors."""
+    class_weight: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Share of the newest look in a track's class probabilities; 1 takes each look as it is."""
+    speed_um_s: Positive | None = None
+    """Typical speed along an axis. Without it, it is learned; give it if the first frames must already be right."""
+    persistence_s: Positive | None = None
+    """How long a cell keeps its direction; learned without it."""
+    jitter_um: Positive | None = None
+    """Standard error of a cell's place; 3 % of its diameter without it."""
 
     def __post_init__(self) -> None:
-        self.state: TrackState | None = None
+        self.state = no_tracks(0, 0)
         self.class_names: tuple[str, ...] = ()
         self.t_ns = 0
         self.next_id = 1
+        self.motion: Motion | None = None
+        self.cues = Cues(FIRST_WITHIN, np.zeros(len(FIRST_WITHIN)))
+        self.rates = Rates()
+        self.diameter_um = 0.0
+        self.n_learned = 0
+        self.seen: Seen | None = None
 
     def update(self, cells: Cells) -> Tracks:
         """The tracks alive at this frame. Raises ValueError if time goes back or the classes change."""
-        before = self._accept(cells)
-        unseen_s = (cells.t_ns - before.seen_ns) / NS_PER_S
-        reach_um = self.gate_um + self.max_speed_um_s * unseen_s
-        expected_um = predicted_um(before.seen_um, before.velocity_um_s, unseen_s)
-        linked, linked_cell = assign(expected_um, cells.xy_um, reach_um)
-        cell_row = np.full(len(before), COASTING)
-        cell_row[linked] = linked_cell
+        scenery = self._accept(cells)
+        before = self.state
+        expected, links = _linked(before, scenery.motion.predict(before.motions, scenery.dt_s), scenery)
+        cell_of = links.cell_of.copy()
 
-        unclaimed = np.setdiff1d(np.arange(len(cells)), linked_cell)
-        mother, sister = self._divided(before, cells, linked, linked_cell, unclaimed, reach_um)
-        daughters = np.column_stack([cell_row[mother], sister]).ravel()
-        single = np.setdiff1d(unclaimed, sister)
-        parents = np.concatenate([np.repeat(before.id[mother], 2), np.zeros_like(single)])
-        started = self._started(cells, np.concatenate([daughters, single]), parents)
+        vanished = (cell_of < 0) & (before.missed == 0)
+        mergers = find_mergers(before, expected, cells, cell_of, vanished, scenery.diameter_um)
+        for merger in mergers:
+            cell_of[merger.host], cell_of[merger.hidden] = merger.cell, COASTING
+        separated = cell_of[(before.host > 0) & (cell_of >= 0)]
+        divided = find_divisions(before, expected, cell_of, separated, scenery) if self.divisions else []
 
-        after = self._one_frame_older(before, cells, linked, linked_cell, unseen_s)
-        lost = after.missed > self.max_missed
-        stays = ~lost
-        stays[mother] = False
-        self.state = after.only(stays).followed_by(started)
-        events = _events(before.id[lost], before.id[mother], started.id)
-        return self._tracks(cells, self.state, np.concatenate([cell_row[stays], daughters, single]), events)
+        after = lifecycle.followed(before, expected, cell_of, mergers, scenery, self.class_weight)
+        self.state, cell_row, events = self._turnover(after, cell_of, divided, scenery)
+        self._learn(before, expected, links, scenery)
+        self.seen = scenery.seen_now
+        return self._tracks(cells, cell_row, (*events, *lifecycle.meetings(before, mergers, cell_of)))
 
-    def _accept(self, cells: Cells) -> TrackState:
-        """The state so far, after checking that these cells can follow it."""
-        if self.state is None:
-            self.state, self.class_names = no_tracks(len(cells.class_names)), cells.class_names
+    def saved(self) -> bytes:
+        """Everything it remembers but the last label image; the same bytes for the same memory."""
+        numbers = {
+            "t_ns": self.t_ns, "next_id": self.next_id, "diameter_um": self.diameter_um, "n_learned": self.n_learned,
+        } | {f"rates.{name}": value for name, value in asdict(self.rates).items()}  # fmt: skip
+        if self.motion is not None:
+            numbers |= {f"motion.{name}": value for name, value in asdict(self.motion).items()}
+        arrays = {f"state.{field.name}": getattr(self.state, field.name) for field in fields(self.state)}
+        arrays |= {"cues.within": self.cues.within, "cues.between": self.cues.between}
+        return packed(self._settings(), numbers, self.class_names, arrays)
+
+    def restore(self, state: bytes) -> None:
+        """Go on as the tracker that was saved. Raises ValueError, and stays as it is, if the state is not its own.
+
+        Overlap tells nothing in the first frame, since the label image before it is not known.
+        """
+        numbers, class_names, arrays = unpacked(state, self._settings())
+        parts = {"rates": Rates, "cues": Cues, "state": TrackState, "motion": Motion}
+        made = {}
+        for part, kind in parts.items():
+            given = {k.partition(".")[2]: v for k, v in (numbers | arrays).items() if k.startswith(f"{part}.")}
+            if given or part != "motion":
+                made[part] = kind(**given)
+        for name in ("t_ns", "next_id", "diameter_um", "n_learned"):
+            setattr(self, name, numbers[name])
+        self.class_names, self.rates, self.cues, self.state = class_names, made["rates"], made["cues"], made["state"]
+        self.motion, self.seen = made.get("motion"), None
+
+    def skip_ids(self, used: int) -> None:
+        """Give no id up to this one to a new track."""
+        self.next_id = max(self.next_id, used + 1)
+
+    def _settings(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def _accept(self, cells: Cells) -> Scenery:
+        """What there is to know before tracks are looked at, after checking that these cells can follow the last ones."""
+        if not self.class_names:
+            n_embedding = 0 if cells.embedding is None else cells.embedding.shape[1]
+            self.state, self.class_names = no_tracks(len(cells.class_names), n_embedding), cells.class_names
+            self.t_ns = cells.t_ns
         elif cells.t_ns < self.t_ns:
             raise ValueError(
                 f"frame {cells.frame_index} is of {cells.t_ns} ns, before the last one of {self.t_ns} ns; "
@@ -93,82 +147,124 @@ class LinearAssignmentTracker:
                 f"frame {cells.frame_index} has classes {list(cells.class_names)}, but the run began with "
                 f"{list(self.class_names)}: start a new tracker for other classes"
             )
-        self.t_ns = cells.t_ns
-        return self.state
+        dt_s, self.t_ns = (cells.t_ns - self.t_ns) / NS_PER_S, cells.t_ns
+        if len(cells):
+            diameter_um = float(np.sqrt(4 / np.pi * max(median(cells.area_um2), 1e-6)))
+            self.diameter_um += (self._learning() if self.diameter_um else 1.0) * (diameter_um - self.diameter_um)
+        return self._scenery(cells, dt_s, max(self.diameter_um, 1e-3))
 
-    def _divided(
-        self,
-        before: TrackState,
-        cells: Cells,
-        linked: Ints,
-        linked_cell: Ints,
-        unclaimed: Ints,
-        reach_um: Floats,
-    ) -> tuple[Ints, Ints]:
-        """Rows of the tracks that divided, and of the cells that are their second daughters."""
-        if not self.divisions:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        # The larger of two areas: a mother may have shrunk in the frame before her second daughter is seen.
-        mothers = Spots(before.seen_um[linked], before.areas_um2[linked].max(axis=1))
-        firsts = Spots(cells.xy_um[linked_cell], cells.area_um2[linked_cell])
-        newborns = Spots(cells.xy_um[unclaimed], cells.area_um2[unclaimed])
-        pairs = np.array(find_divisions(mothers, firsts, newborns, reach_um[linked]), dtype=np.int64).reshape(-1, 2)
-        return linked[pairs[:, 0]], unclaimed[pairs[:, 1]]
+    def _scenery(self, cells: Cells, dt_s: float, diameter_um: float) -> Scenery:
+        """The first guess at the motion is made when the first interval is known."""
+        motion = self.motion or self._given(first_guess(diameter_um, dt_s or 1.0))
+        if self.motion is None and dt_s > 0:
+            self.motion = motion
+            self.state = replace(self.state, variance=motion.begin(self.state.xy_um, np.zeros(2)).variance)
+        field = Field.of(cells)
+        return Scenery(
+            cells, looks_of(cells), field.inside_um(cells.xy_um), self._mitotic(cells), field, dt_s, motion, self.cues,
+            self.rates, diameter_um, diameter_um / 2 + 2 * motion.spread_um(dt_s), self.gate_sigmas, self.seen,
+            Seen.of(cells),
+        )  # fmt: skip
 
-    def _started(self, cells: Cells, rows: Ints, parents: Ints) -> TrackState:
-        """New tracks at these cells, with ids that were never used."""
-        n = len(rows)
-        ids = np.arange(self.next_id, self.next_id + n)
-        self.next_id += n
-        return TrackState(
-            id=ids,
-            parent=parents,
-            age=np.zeros(n, np.int64),
-            missed=np.zeros(n, np.int64),
-            seen_ns=np.full(n, cells.t_ns),
-            seen_um=cells.xy_um[rows],
-            velocity_um_s=np.zeros((n, 2)),
-            areas_um2=np.repeat(cells.area_um2[rows, None], 2, axis=1),
-            p_class=cells.p_class[rows],
+    def _turnover(
+        self, after: TrackState, cell_of: Ints, divided: list[Division], scenery: Scenery
+    ) -> tuple[TrackState, Ints, list[TrackEvent]]:
+        """The state without tracks that ended and with those that began, the cell of each, and what there is to tell."""
+        inside_um = scenery.field.inside_um(after.xy_um)
+        after = lifecycle.counted_away(after, inside_um, scenery.diameter_um)
+        ends = lifecycle.ended(after, scenery.cells.t_ns, self.max_missed, self.max_away_s * NS_PER_S)
+        events = lifecycle.endings(after, ends, inside_um < scenery.edge_um)
+        confirmed = after.confirmed | (after.hits >= self.confirm_after)
+        events += [TrackEvent("confirmed", i) for i in after.id[confirmed & ~after.confirmed & ~ends].tolist()]
+        after = replace(after, confirmed=confirmed)
+
+        owner = np.full(len(scenery.cells), COASTING)
+        linked = np.flatnonzero(cell_of >= 0)
+        owner[cell_of[linked]] = linked
+        daughters, mothers = list[int](), list[int]()
+        if divided:
+            after, daughters, mothers, told = lifecycle.divided(after, owner, divided, self.next_id)
+            events += told
+            ends[[division.mother for division in divided]] = True
+            owner[daughters] = len(after)
+        born = np.flatnonzero(owner == COASTING)
+        if ends.any():
+            after, cell_of = after.rows(~ends), cell_of[~ends]
+        if daughters or born.size:
+            rows = np.concatenate([np.array(daughters, np.int64), born])
+            parents = np.array(mothers + [0] * born.size, np.int64)
+            fresh = lifecycle.started(rows, parents, self.next_id, self._drift(after), scenery)
+            if self.confirm_after == 1:
+                fresh = replace(fresh, confirmed=np.ones(len(fresh), dtype=bool))
+            events += lifecycle.beginnings(fresh.id[len(daughters) :], scenery.inside_um[born] < scenery.edge_um)
+            self.next_id += len(rows)
+            after, cell_of = after.followed_by(fresh), np.concatenate([cell_of, rows])
+        return after, cell_of, events
+
+    def _drift(self, state: TrackState) -> Floats:
+        """How all cells move together: the velocity a new one is expected to have."""
+        sure = state.confirmed & (state.missed == 0)
+        velocity_um_s = state.velocity_um_s[sure]
+        if len(velocity_um_s) < FEWEST:
+            return np.zeros(2)
+        return np.array([median(velocity_um_s[:, 0]), median(velocity_um_s[:, 1])])
+
+    def _mitotic(self, cells: Cells) -> Floats:
+        """Probability that each cell is in mitosis, `[N]`; NaN if no class says so."""
+        columns = [k for k, name in enumerate(cells.class_names) if name in self.mitotic_classes]
+        return cells.p_class[:, columns].sum(axis=1) if columns else np.full(len(cells), np.nan)
+
+    def _learning(self) -> float:
+        return max(SLOWEST_LEARNING, min(FASTEST_LEARNING, 1 / (1 + self.n_learned)))
+
+    def _given(self, motion: Motion) -> Motion:
+        """The same with what the settings fix."""
+        return Motion(
+            self.speed_um_s or motion.speed_um_s,
+            self.persistence_s or motion.persistence_s,
+            self.jitter_um or motion.jitter_um,
         )
 
-    def _one_frame_older(
-        self, before: TrackState, cells: Cells, linked: Ints, linked_cell: Ints, unseen_s: Floats
-    ) -> TrackState:
-        """All tracks one frame on: the linked ones with what their cells say, the others coasting."""
-        seen_um, areas_um2 = cells.xy_um[linked_cell], cells.area_um2[linked_cell]
-        velocity_um_s = smoothed_velocity(
-            before.velocity_um_s[linked],
-            seen_um - before.seen_um[linked],
-            unseen_s[linked],
-            self.velocity_weight,
-            self.max_speed_um_s,
-        )
-        old_p = before.p_class[linked]
-        return replace(
-            before,
-            age=before.age + 1,
-            missed=_with(before.missed + 1, linked, np.zeros_like(linked)),
-            seen_ns=_with(before.seen_ns, linked, np.full_like(linked, cells.t_ns)),
-            seen_um=_with(before.seen_um, linked, seen_um),
-            velocity_um_s=_with(before.velocity_um_s, linked, velocity_um_s),
-            areas_um2=_with(before.areas_um2, linked, np.stack([areas_um2, before.areas_um2[linked, 0]], axis=1)),
-            p_class=_with(before.p_class, linked, old_p + self.class_weight * (cells.p_class[linked_cell] - old_p)),
-        )
+    def _learn(self, before: TrackState, expected: Motions, links: Links, scenery: Scenery) -> None:
+        """How these cells move, and how much each cue tells, from links of tracks that are believed."""
+        gain = self._learning()
+        steady = before.confirmed & (before.missed == 0)
+        if self.n_learned:
+            once = (before.hits == 1) & (before.age == 0)
+            self.rates = self.rates.learned(
+                links.cell_of,
+                steady & (before.host == 0),
+                once,
+                links.inside_um,
+                scenery.inside_um,
+                scenery.edge_um,
+                gain,
+            )
+        good = links.made & (steady & np.isnan(before.clump[:, 2]))[links.track]
+        self.cues = self.cues.learned(links.differences[:, good], spread(scenery.cells, scenery.looks), gain)
+        track, cell = links.track[good], links.cell[good]
+        if self.motion is not None and scenery.dt_s > 0 and track.size >= FEWEST:
+            seen_um = scenery.cells.xy_um[cell]
+            self.motion = self._given(
+                learned(self.motion, expected[track], seen_um, scenery.dt_s, scenery.diameter_um, gain)
+            )
+            self.n_learned += 1
 
-    def _tracks(self, cells: Cells, state: TrackState, cell_row: Ints, events: tuple[TrackEvent, ...]) -> Tracks:
-        unseen_s = (cells.t_ns - state.seen_ns) / NS_PER_S
+    def _tracks(self, cells: Cells, cell_row: Ints, events: tuple[TrackEvent, ...]) -> Tracks:
+        state = self.state
+        xy_um = state.xy_um.copy()
+        xy_um[cell_row >= 0] = cells.xy_um[cell_row[cell_row >= 0]]
         return Tracks(
             frame_index=cells.frame_index,
             t_ns=cells.t_ns,
             id=state.id,
             parent=state.parent,
-            xy_um=predicted_um(state.seen_um, state.velocity_um_s, unseen_s),
+            xy_um=xy_um,
             velocity_um_s=state.velocity_um_s,
-            sigma_um=np.full(len(state), self.gate_um),
+            sigma_um=np.sqrt(state.variance[:, 0]),
             age=state.age,
             missed=state.missed,
-            confirmed=state.age > 0,
+            confirmed=state.confirmed,
             p_class=state.p_class,
             cell_row=cell_row,
             class_names=self.class_names,
@@ -176,18 +272,18 @@ class LinearAssignmentTracker:
         )
 
 
-def _with(column: Column, rows: Ints, values: Column) -> Column:
-    """A copy of a column with other values in some rows."""
-    changed = column.copy()
-    changed[rows] = values
-    return changed
-
-
-def _events(lost: Ints, mothers: Ints, started: Ints) -> tuple[TrackEvent, ...]:
-    """What happened in one frame; `started` has two daughters a mother, then the cells born without one."""
-    daughters, born = started[: 2 * len(mothers)].reshape(-1, 2), started[2 * len(mothers) :]
-    return (
-        *(TrackEvent("lost", track) for track in lost.tolist()),
-        *(TrackEvent("divided", m, (a, b)) for m, (a, b) in zip(mothers.tolist(), daughters.tolist(), strict=True)),
-        *(TrackEvent("born", track) for track in born.tolist()),
-    )
+def _linked(state: TrackState, expected: Motions, scenery: Scenery) -> tuple[Motions, Links]:
+    """Links, and where everybody was expected: elsewhere, if the whole specimen has moved."""
+    links, cells_um = link(state, expected, scenery), scenery.cells.xy_um
+    sure = np.flatnonzero(state.confirmed & (state.missed == 0))
+    found = sure[links.cell_of[sure] >= 0]
+    if len(sure) >= FEWEST and len(found) < len(sure) / 2:
+        moved_um = jumped_um(expected.xy_um[sure], cells_um, scenery.diameter_um)
+    else:
+        variance = scenery.motion.seen_variance(expected)[found]
+        moved_um = slipped_um(cells_um[links.cell_of[found]] - expected.xy_um[found], variance)
+    if moved_um is None:
+        return expected, links
+    shifted = replace(expected, xy_um=expected.xy_um + moved_um)
+    again = link(state, shifted, scenery)
+    return (shifted, again) if (again.cell_of >= 0).sum() >= (links.cell_of >= 0).sum() else (expected, links)

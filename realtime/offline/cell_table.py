@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from acquisition.frame import FrameHeader, PixelType, StagePosition
+from acquisition.frame import PixelType
 from acquisition.replayed.recorded import natural_key
 from models.cells import Cells, Labels
 from models.images import Counts
 from models.label_files import replaced
 from models.measure import measure
 from models.perception import preprocess
+from realtime.offline.file_headers import file_header
 
 Columns = dict[str, npt.NDArray[np.generic]]
 
@@ -30,7 +31,9 @@ class CellTable:
 
     def add(self, image: str, plane: int, counts: Counts, labels: Labels, um_per_px: float | None) -> None:
         """Measure the cells of one plane, `[H, W]` both."""
-        cells = measure(_header(counts, um_per_px), preprocess(counts), labels, self.features)
+        pixel_type: PixelType = "uint8" if counts.dtype == np.uint8 else "uint16"
+        header = file_header(labels.shape, pixel_type, um_per_px or 1.0)
+        cells = measure(header, preprocess(counts), labels, self.features)
         self._images[image, plane] = _columns(cells, labels, um_per_px)
 
     def write(self, path: Path) -> None:
@@ -68,14 +71,3 @@ def _words(column: npt.NDArray[np.generic]) -> list[str]:
 
 def _order(image: str, plane: int) -> tuple[list[tuple[int, int, str]], int]:
     return natural_key(Path(image)), plane
-
-
-def _header(counts: Counts, um_per_px: float | None) -> FrameHeader:
-    """As if a microscope whose stage stands at the first pixel had taken the image."""
-    scale = um_per_px or 1.0
-    pixel_type: PixelType = "uint8" if counts.dtype == np.uint8 else "uint16"
-    return FrameHeader(
-        index=0, t_ns=0, t_read_ns=0, height_px=counts.shape[0], width_px=counts.shape[1], dtype=pixel_type, channel="",
-        exposure_ms=0.0, interval_ms=0.0, light_mw=0.0, stage=StagePosition(),
-        stage_from_pixel=(scale, 0.0, 0.0, 0.0, scale, 0.0), um_per_px=scale,
-    )  # fmt: skip

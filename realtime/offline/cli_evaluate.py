@@ -1,4 +1,4 @@
-"""`reflexscope evaluate segmentation | classification`: predictions against truth, as tables or JSON."""
+"""`reflexscope evaluate segmentation | classification | tracking`: predictions against truth, as tables or JSON."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,6 +70,25 @@ def classification(
         return
     for figures in found.values():
         _print_tables([class_table(figures)], class_lines(figures))
+
+
+@evaluate_app.command()
+def tracking(
+    truth: Annotated[Path, typer.Argument(help="Cell Tracking Challenge folder: 01_GT, or its TRA alone.")],
+    result: Annotated[Path, typer.Argument(help="maskTTT.tif and res_track.txt, as track writes.")],
+    json: Json = False,
+) -> None:
+    """TRA, DET, LNK, SEG and their errors, divisions exactly and within 2 frames, complete tracks, identity switches."""
+    from realtime.offline.mask_scores import score_folders, truth_series
+    from realtime.offline.tracking_scores import as_json
+    from realtime.offline.tracking_tables import division_table, tracking_lines
+
+    with progress_bar("comparing", len(truth_series(truth))) as done:
+        scores = score_folders(truth, result, done)
+    if json:
+        _print_json(as_json(scores))
+        return
+    _print_tables([division_table(scores)], tracking_lines(scores))
 
 
 def _thresholds(words: str) -> tuple[float, ...]:

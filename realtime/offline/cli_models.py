@@ -61,12 +61,12 @@ def segment(
     jobs = plan(paths, wanted, report)
     if not jobs:
         _fail_for(report.failed, len(paths))
-    with _written(out):
+    with written(out):
         out.mkdir(parents=True, exist_ok=True)
     try:
-        with progress_bar("segmenting", len(jobs)) as done, _written(out):
+        with progress_bar("segmenting", len(jobs)) as done, written(out):
             segment_all(jobs, segmenter, wanted, report, SystemClock(), done)
-        _say(f"{_n(report.n_images, 'image')}, {_n(report.n_cells, 'cell')} → {out}{_shares(report.spent_s)}")
+        _say(f"{counted(report.n_images, 'image')}, {counted(report.n_cells, 'cell')} → {out}{_shares(report.spent_s)}")
         _say(segmenter.description)
     finally:
         segmenter.close()
@@ -97,16 +97,16 @@ def classify(
         raise ConfigError(f"{out} exists already: give another --out, or --force to overwrite")
     found = read_crops(crops)
     require_side(found, model, crops)
-    with _written(out):
+    with written(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with progress_bar("classifying", len(found.images)) as done:
             rows = list(class_rows(found, classifier, done))
     finally:
         classifier.close()
-    with _written(out):
+    with written(out):
         write_rows(out, rows)
-    _say(f"{_n(len(rows), 'crop')} → {out}")
+    _say(f"{counted(len(rows), 'crop')} → {out}")
 
 
 @app.command()
@@ -151,13 +151,13 @@ def _chosen(images: list[Path], table: Path | None, where: list[str]) -> list[Pa
 
 
 @contextmanager
-def _written(out: Path) -> Iterator[None]:
-    """A disk that refuses is the user's to put right."""
+def written(out: Path, option: str = "--out ") -> Iterator[None]:
+    """A disk that refuses is the user's to put right; `option` is what the folder was given by."""
     try:
         yield
     except OSError as error:
         raise ConfigError(
-            f"--out {out}: {error.filename2 or error.filename} cannot be written: {error.strerror}"
+            f"{option}{out}: {error.filename2 or error.filename} cannot be written: {error.strerror}"
         ) from error
 
 
@@ -184,5 +184,5 @@ def _say(line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _n(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"

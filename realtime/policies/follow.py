@@ -22,6 +22,9 @@ from tracking.tracks import COASTING
 class Follow:
     """Choose a cell, then answer its way off the middle with stage moves, one at a time.
 
+    Only a confirmed track is chosen: the stage does not run after what was seen once. When the cell divides, the daughter
+    that is nearer to the middle is followed.
+
     Frames show a move only some time after it was asked for. Two things keep the loop from swinging: a target
     is reckoned from where the stage stood when the frame was taken, never from an earlier target, and no move
     is asked for while frames still show that the last one has not arrived.
@@ -80,6 +83,9 @@ class Follow:
     def _followed_row(self, scene: Scene) -> int | None:
         """Row of the cell that is followed; chosen anew when it is lost or long unseen."""
         tracks = scene.tracks
+        for event in tracks.events:
+            if event.kind == "divided" and event.track_id == self._track_id:
+                self._track_id = min(event.others, key=lambda daughter: _off_middle_um(scene, daughter))
         row = None if self._track_id is None else tracks.row(self._track_id)
         if row is None or tracks.missed[row] >= self.give_up_missed:
             row = self._chosen_row(scene)
@@ -88,7 +94,7 @@ class Follow:
 
     def _chosen_row(self, scene: Scene) -> int | None:
         tracks = scene.tracks
-        rows = np.flatnonzero((tracks.age >= self.min_age) & (tracks.cell_row != COASTING))
+        rows = np.flatnonzero(tracks.confirmed & (tracks.age >= self.min_age) & (tracks.cell_row != COASTING))
         if self.choose == "class":
             rows = rows[tracks.probability(self.class_name)[rows] >= self.p_min]
         return int(rows[np.argmax(self._merit(scene, rows))]) if rows.size else None
@@ -108,6 +114,11 @@ class Follow:
         remaining_um = math.dist((frame.stage.x_um, frame.stage.y_um), self._target_um)
         patient = frame.t_ns - self._asked_ns < self.patience_ms * NS_PER_MS
         return remaining_um > self.arrived_um and patient
+
+
+def _off_middle_um(scene: Scene, track_id: int) -> float:
+    row = scene.tracks.row(track_id)
+    return math.inf if row is None else math.dist(scene.tracks.xy_um[row], middle_um(scene.frame))
 
 
 def middle_um(frame: FrameHeader) -> Floats:

@@ -41,7 +41,9 @@ class Pace:
     p_min: Annotated[float, Meta(ge=0, le=1)] = 0.5
     """For class:<name>."""
     events: tuple[EventKind, ...] = ("divided", "born")
-    """Which events count. A cell that enters the view is born too: take only `divided` if the stage moves."""
+    """Which events count. `born`, although tentative: what appears inside the field is often a daughter, and faster frames
+    are how a doubt is settled. Where false cells flicker take `confirmed`, which comes some frames later, or `divided` alone.
+    `entered` is no event of the sample: a moving stage makes them all the time."""
     fast_exposure_ms: Positive | None = None
     slow_exposure_ms: Positive | None = None
     """Leave both exposures out to keep the exposure as it is."""

@@ -21,7 +21,9 @@ class Trigger:
     """A pulse at a fixed delay after the frame in which enough of a track's last looks agreed.
 
     Several looks, because one wrong look in twenty becomes one in four hundred if two must agree (as far as
-    looks err independently). The pulse's time is its deadline: if it is refused as late, that was it.
+    looks err independently). They are all that a track needs: waiting for the tracker to confirm it, too, would cost
+    looks that a flowing cell may not have. Only looks = 1 acts on a cell that was seen once. Daughters are new cells,
+    whose looks begin with them. The pulse's time is its deadline: if it is refused as late, that was it.
     """
 
     class_name: str = ""

@@ -1,6 +1,8 @@
 """The inference process: newest frame in, decisions out; every frame it had to skip is counted."""
 
 import os
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 
@@ -9,11 +11,14 @@ from acquisition.clock import NS_PER_MS, SystemClock
 from acquisition.frame import Frame, FrameHeader, StagePosition
 from models.engines.engine import EngineError
 from models.manifest import ModelError
+from models.perception import Perception
+from models.threshold import ThresholdSegmenter
 from realtime.bus import BusError, Client
 from realtime.inference import Analysis, Inference, perception_from
 from realtime.policy import Dose
 from realtime.processes.ticket import Ended, Lifeline, Pulse, Ready, Reporter, Ticket, settle_memory
 from realtime.ring import Overwritten, Ring
+from realtime.tracker_memory import TrackerMemory
 from realtime.wire import (
     FrameReady,
     InferenceEnded,
@@ -22,6 +27,7 @@ from realtime.wire import (
     RunEnded,
 )
 from realtime.words import analysed, decisions_made
+from tracking.tracker import Tracker
 
 IDLE_S = 0.1
 
@@ -43,7 +49,11 @@ class InferenceProcess:
         assert ticket.frame_px is not None
         self._frame_px = ticket.frame_px
         warm_up(Inference.from_config(config, self.clock, perception), ticket.frame_px)
+        warm_up_tracker(config.tracker.build(), perception)
         self._inference = Inference.from_config(config, self.clock, perception)
+        self._memory = TrackerMemory(
+            self._inference.tracker, config.inference, Path(ticket.folder), ticket.run, self._ring
+        )
         self._pulse = Pulse(ticket, ticket.door)
         self._skipped = 0
         self._analysed = 0
@@ -51,16 +61,21 @@ class InferenceProcess:
         self.ended = False
 
     def start(self) -> None:
-        """Say that a fresh tracker and fresh policies are ready."""
+        """Take up the tracker of the process before this one, if there was one, and say so."""
+        begun = self._memory.begin(self.clock.now_ns())
         started = InferenceStarted(
             run=self._run,
             pid=os.getpid(),
             perception=self._inference.perception.description,
             incarnation=self._incarnation,
             frame_px=self._frame_px,
+            from_frame=begun.from_frame,
+            ids_used=begun.ids_used,
         )
         self._inbox.send(started)
         self._door.send(started)
+        if begun.warning:
+            self._say("warning", begun.warning)
 
     def turn(self) -> None:
         """Look at the newest frame of all that have come."""
@@ -86,8 +101,11 @@ class InferenceProcess:
         if analysis is None:
             self._skipped += 1
             return
+        self._memory.note_ids(analysis.scene.tracks)
         self._act(analysis)
         self._report(analysis)
+        if complaint := self._memory.save_if_due(header, self.clock.now_ns()):
+            self._say("warning", complaint)
 
     def _act(self, analysis: Analysis) -> None:
         """Decisions leave before anything is written down."""
@@ -116,6 +134,7 @@ class InferenceProcess:
         self._inbox.send(last)
         self._door.send(last)
         self._pulse.stop()
+        self._memory.close(run_has_ended=self.ended)
         for part in (self._inbox, self._door, self._ring):
             part.close()
 
@@ -128,13 +147,30 @@ def warm_up(inference: Inference, frame_px: tuple[int, int], n_frames: int = 3) 
     pixels = np.zeros(frame_px, np.uint16)
     pixels[tuple(slice(length // 2, length // 2 + 16) for length in frame_px)] = 1000
     for index in range(n_frames):
-        header = FrameHeader(
-            index=index, t_ns=index * 50 * NS_PER_MS, t_read_ns=index * 50 * NS_PER_MS,
-            height_px=frame_px[0], width_px=frame_px[1],
-            dtype="uint16", channel="", exposure_ms=1.0, interval_ms=50.0, light_mw=0.0, stage=StagePosition(),
-            stage_from_pixel=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), um_per_px=1.0,
-        )  # fmt: skip
-        inference.look(Frame(header, pixels), Dose())
+        inference.look(Frame(_blank_header(index, frame_px), pixels), Dose())
+
+
+def warm_up_tracker(tracker: Tracker, perception: Perception, n_frames: int = 5) -> None:
+    """Show a tracker, which is then thrown away, a crowd that moves and divides, so that nothing is compiled in the loop.
+
+    A threshold finds these blocks, which no network was trained on; classes and features are the run's own.
+    """
+    crowd = Perception(ThresholdSegmenter(), perception.classifier, perception.features)
+    for index in range(n_frames):
+        pixels = np.full((160, 160), 100, np.uint16)
+        for y, x in product(range(4, 130, 32), range(4 + 3 * index, 140, 20)):
+            pixels[y : y + 22, x : x + 10] = 1000
+            pixels[y + 8 : y + 14, x : x + 10] = 1000 if index < n_frames - 2 else 100
+        tracker.update(crowd.analyse(Frame(_blank_header(index, pixels.shape), pixels)))
+
+
+def _blank_header(index: int, frame_px: tuple[int, ...]) -> FrameHeader:
+    return FrameHeader(
+        index=index, t_ns=index * 50 * NS_PER_MS, t_read_ns=index * 50 * NS_PER_MS,
+        height_px=frame_px[0], width_px=frame_px[1],
+        dtype="uint16", channel="", exposure_ms=1.0, interval_ms=50.0, light_mw=0.0, stage=StagePosition(),
+        stage_from_pixel=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), um_per_px=1.0,
+    )  # fmt: skip
 
 
 def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:

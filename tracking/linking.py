@@ -1,0 +1,147 @@
+"""What it costs to take a cell for a track's next sighting: minus log likelihoods, as in Jaqaman et al. 2008.
+
+Their alternatives to a link, "the track stays without a cell" and "the cell begins a track", have costs of their own,
+here from how often detections are missed and how densely new cells appear. A link is worth making if it is likelier
+than both alternatives together; which links are made is decided by all of them at once (tracking/assignment.py).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.cells import Floats
+from models.labelling import compiled
+from tracking.assignment import assign
+from tracking.cues import AREA, CLASS, EMBEDDING, INTENSITY, OVERLAP, angle, cost
+from tracking.motion import TAILS, Motions
+from tracking.neighbours import pairs_within
+from tracking.overlap import uncovered
+from tracking.scenery import Scenery
+from tracking.state import TrackState
+from tracking.tracks import Bools, Ints
+
+OUTSIDE = 0.9
+"""Probability that a track expected outside the field has no cell."""
+HIDDEN = 0.7
+"""Probability that a track hidden in a clump is still hidden in the next frame."""
+CUT_OFF = 0.6
+"""Nearer to the edge than this many diameters, a cell may be cut off by it."""
+PER_MISS = 0.5
+"""Added to the cost of a link for each frame that the track was without a cell: it may not be there any more."""
+DOUBT = 0.5
+"""Added for tracks seen only once, and for hidden ones: others are served first."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """L possible links and which of them were made."""
+
+    track: Ints  # [L]
+    cell: Ints  # [L]
+    differences: Floats  # [5, L] by cue
+    cell_of: Ints  # [M] or -1
+    inside_um: Floats  # [M] how far inside the field the tracks were expected
+
+    @property
+    def made(self) -> Bools:
+        """Which of the possible links, `[L]`."""
+        made: Bools = self.cell_of[self.track] == self.cell
+        return made
+
+
+def link(state: TrackState, expected: Motions, scenery: Scenery) -> Links:
+    """The most likely links between tracks where they are expected and cells."""
+    cells = scenery.cells
+    variance = scenery.motion.seen_variance(expected)
+    reach_um = scenery.gate_sigmas * np.sqrt(variance)
+    in_clump = state.host_of_clump
+    if in_clump.any():
+        reach_um = reach_um + np.where(in_clump, np.hypot(*np.nan_to_num(state.clump[:, :2]).T), 0.0)
+    inside_um = scenery.field.inside_um(expected.xy_um)
+    track, cell = pairs_within(expected.xy_um, reach_um, cells.xy_um)
+    differences = _differences(state, track, cell, scenery)
+    alone, new = _alternatives(state, inside_um, scenery)
+    slope, bonus = scenery.cues.weights()
+    gain = _gains(
+        track, cell, expected.xy_um, variance, cells.xy_um, differences, slope, bonus, alone, new,
+        state.clump, in_clump, scenery.looks,
+    )  # fmt: skip
+    return Links(track, cell, differences, assign(track, cell, gain, len(state), len(cells)), inside_um)
+
+
+@compiled
+def _gains(
+    track: Ints, cell: Ints, expected_um: Floats, variance: Floats, cells_um: Floats, differences: Floats,
+    slope: Floats, bonus: Floats, alone: Floats, new: Floats, clump: Floats, in_clump: Bools, looks: Floats,
+) -> Floats:  # fmt: skip
+    """By how much each link is likelier than its alternatives, `[L]`, in units of log likelihood."""
+    gain = np.empty(len(track))
+    for k in range(len(track)):
+        t, c = track[k], cell[k]
+        dx, dy = cells_um[c, 0] - expected_um[t, 0], cells_um[c, 1] - expected_um[t, 1]
+        told = differences[:, k].copy()
+        costs = _surprise(dx, dy, variance[t]) + cost(told, slope, bonus)
+        if in_clump[t]:  # the cell may as well be the clump again
+            told[AREA] = abs(clump[t, 2] - looks[c, AREA])
+            again = _surprise(dx - clump[t, 0], dy - clump[t, 1], variance[t]) + cost(told, slope, bonus)
+            costs = min(costs, again)
+        gain[k] = alone[t] + new[c] - costs
+    return gain
+
+
+@compiled
+def _surprise(dx_um: float, dy_um: float, variance: float) -> float:
+    """Minus the log density of a cell so far from where it was expected, per µm²: Student's t in the plane."""
+    squared = (dx_um * dx_um + dy_um * dy_um) / variance
+    return float(np.log(2 * np.pi * variance) + (TAILS / 2 + 1) * np.log1p(squared / TAILS))
+
+
+def _differences(state: TrackState, track: Ints, cell: Ints, scenery: Scenery) -> Floats:
+    """By which each cue differs, `[5, L]`; NaN where it cannot be known."""
+    cells = scenery.cells
+    differences = np.full((5, len(track)), np.nan)
+    cut_off_um = CUT_OFF * scenery.diameter_um
+    state_cut = scenery.field.inside_um(state.xy_um) < cut_off_um
+    _look_differences(differences, track, cell, state.looks, scenery.looks, state_cut, scenery.inside_um < cut_off_um)
+    if cells.p_class.shape[1] > 1:
+        _class_differences(differences[CLASS], track, cell, state.p_class, cells.p_class)
+    if scenery.seen_now is not None:
+        labels = cells.label.astype(np.int64)
+        differences[OVERLAP] = uncovered(scenery.seen_before, scenery.seen_now, state.label[track], labels[cell])
+    if cells.embedding is not None and state.embedding.shape[1] == cells.embedding.shape[1]:
+        differences[EMBEDDING] = angle(state.embedding[track], cells.embedding[cell])
+    return differences
+
+
+@compiled
+def _look_differences(
+    differences: Floats, track: Ints, cell: Ints, before: Floats, now: Floats, track_cut: Bools, cell_cut: Bools
+) -> None:
+    for k in range(len(track)):
+        t, c = track[k], cell[k]
+        differences[INTENSITY, k] = abs(before[t, INTENSITY] - now[c, INTENSITY])
+        if not (track_cut[t] or cell_cut[c]):  # else what is seen of it changes
+            differences[AREA, k] = abs(before[t, AREA] - now[c, AREA])
+
+
+@compiled
+def _class_differences(differences: Floats, track: Ints, cell: Ints, before: Floats, now: Floats) -> None:
+    """Half the summed difference of probabilities: 0 for equal ones, 1 for different classes."""
+    for k in range(len(track)):
+        total = 0.0
+        for i in range(before.shape[1]):
+            total += abs(before[track[k], i] - now[cell[k], i])
+        differences[k] = total / 2
+
+
+def _alternatives(state: TrackState, inside_um: Floats, scenery: Scenery) -> tuple[Floats, Floats]:
+    """Costs of a track without a cell, `[M]`, above those of having one, and of a cell that is new, `[N]`."""
+    rates = scenery.rates
+    missed = np.where(state.confirmed, rates.missed, rates.fading)
+    missed = np.where(inside_um < scenery.edge_um, np.maximum(missed, rates.missed_at_edge), missed)
+    missed[inside_um < 0] = OUTSIDE
+    hidden = state.host > 0
+    missed[hidden] = HIDDEN
+    alone = np.log1p(-missed) - np.log(missed) - PER_MISS * (state.missed - state.away)
+    alone -= DOUBT * ((state.hits < 2) | hidden)
+    return alone, -np.log(scenery.newcomers(scenery.inside_um))
