@@ -18,8 +18,8 @@ CHANGED = 4.0
 """What a complete change of looks costs at most, all cues together: a cell that enters mitosis, or dies."""
 BEYOND = 0.02
 """Past that, a cell that is less changed is preferred by this slope: of a cut nucleus, the larger part."""
-ELSEWHERE = 4.0
-"""What no overlap at all costs at most."""
+ELSEWHERE = 1.0
+"""What no overlap at all costs at most: that the cell has moved is in the cost of its motion already."""
 MOST_FOR = 3.0
 """No cue alone says more than this for a link."""
 WITHIN_FLOOR = 0.02

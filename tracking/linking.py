@@ -5,7 +5,7 @@ here from how often detections are missed and how densely new cells appear. A li
 than both alternatives together; which links are made is decided by all of them at once (tracking/assignment.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tracking.motion import TAILS, Motions
 from tracking.neighbours import pairs_within
 from tracking.overlap import uncovered
 from tracking.scenery import Scenery
+from tracking.shift import FEWEST, JUMP, jumped_um, slipped_um, typical
 from tracking.state import TrackState
 from tracking.tracks import Bools, Ints
 
@@ -47,6 +48,28 @@ class Links:
         """Which of the possible links, `[L]`."""
         made: Bools = self.cell_of[self.track] == self.cell
         return made
+
+
+def link_all(state: TrackState, expected: Motions, scenery: Scenery) -> tuple[Motions, Links]:
+    """Links, and where everybody was expected: elsewhere, if the whole specimen has jumped.
+
+    A small push that all cells get helps to link them, but is left to the filter: it may be the beginning of a drift.
+    """
+    links, cells_um = link(state, expected, scenery), scenery.cells.xy_um
+    sure = np.flatnonzero(state.confirmed & (state.missed == 0))
+    found = sure[links.cell_of[sure] >= 0]
+    sigma_um = typical(scenery.motion.seen_variance(expected)[sure])
+    if len(sure) >= FEWEST and len(found) < len(sure) / 2:
+        moved_um = jumped_um(expected.xy_um[sure], cells_um, scenery.diameter_um)
+    else:
+        moved_um = slipped_um(cells_um[links.cell_of[found]] - expected.xy_um[found], sigma_um)
+    if moved_um is None:
+        return expected, links
+    shifted = replace(expected, xy_um=expected.xy_um + moved_um)
+    again = link(state, shifted, scenery)
+    if (again.cell_of >= 0).sum() < (links.cell_of >= 0).sum():
+        return expected, links
+    return (expected if np.hypot(*moved_um) < JUMP * sigma_um else shifted), again
 
 
 def link(state: TrackState, expected: Motions, scenery: Scenery) -> Links:

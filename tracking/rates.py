@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from models.cells import Floats
 from models.labelling import compiled
 from tracking.tracks import Bools, Ints
@@ -19,14 +21,14 @@ class Rates:
     """Of cells, those that belong to no track so far."""
     fading: float = 0.05
     """Of cells seen for the first time, those that are not there in the next frame."""
-    missed_at_edge: float = 0.15
-    new_at_edge: float = 0.15
+    missed_at_edge: float = 0.1
+    new_at_edge: float = 0.1
 
     def learned(
         self, cell_of: Ints, known: Bools, seen_once: Bools, track_inside_um: Floats, cell_inside_um: Floats,
         edge_um: float, gain: float,
     ) -> "Rates":  # fmt: skip
-        """After a frame in which tracks got the cells `cell_of[M]`, -1 for none."""
+        """After a frame in which tracks got the cells `cell_of[M]`, -1 for none; cells whose depth is NaN do not count."""
         lost, new = _counted(cell_of, known, track_inside_um, cell_inside_um, edge_um)
         fading = _counted(cell_of, seen_once, track_inside_um, cell_inside_um, edge_um)[0]
         return Rates(
@@ -52,7 +54,7 @@ def _counted(
     cell_of: Ints, which: Bools, track_inside_um: Floats, cell_inside_um: Floats, edge_um: float
 ) -> tuple[tuple[tuple[int, int], tuple[int, int]], tuple[tuple[int, int], tuple[int, int]]]:
     """Tracks among `which` without a cell, and cells without a track: so many of so many, inside and at the edge."""
-    claimed = cell_inside_um != cell_inside_um  # all false; an infinite depth equals itself
+    claimed = np.zeros(len(cell_inside_um), np.bool_)
     lost_inside = tracks_inside = lost_edge = tracks_edge = 0
     for row in range(len(cell_of)):
         if cell_of[row] >= 0:
@@ -66,6 +68,8 @@ def _counted(
                 lost_inside += cell_of[row] < 0
     new_inside = cells_inside = new_edge = cells_edge = 0
     for cell in range(len(claimed)):
+        if np.isnan(cell_inside_um[cell]):
+            continue
         if cell_inside_um[cell] < edge_um:
             cells_edge += 1
             new_edge += not claimed[cell]

@@ -12,18 +12,24 @@ MOST_TRACKS = 150
 """As many tracks vote; more would not be surer."""
 SLIP = 0.7
 """A common surprise is a slip from so many standard errors of one cell's."""
+JUMP = 4.0
+"""From so many of them on it is a jump, which says nothing about velocities."""
 FARTHEST = 8.0
 """Shifts are searched up to this many diameters."""
 AGREE = 0.6
 """Share of the tracks that must find a cell after the shift."""
 
 
-def slipped_um(surprise_um: Floats, variance: Floats) -> Floats | None:
+def typical(variance: Floats) -> float:
+    """Standard error of a usual cell; 0 of none."""
+    return float(np.sqrt(median(variance))) if len(variance) else 0.0
+
+
+def slipped_um(surprise_um: Floats, sigma_um: float) -> Floats | None:
     """The common part of surprises `[n, 2]` along links, if it is large: everyone was pushed the same way."""
     if len(surprise_um) < FEWEST:
         return None
     common = np.array([median(surprise_um[:, 0]), median(surprise_um[:, 1])])
-    sigma_um = float(np.sqrt(median(variance)))
     large = float(np.hypot(*common)) > sigma_um * max(SLIP, 4 / np.sqrt(len(surprise_um)))
     return common if large else None
 

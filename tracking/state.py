@@ -61,6 +61,10 @@ class TrackState:
         pairs = zip(self._columns(), other._columns(), strict=True)
         return TrackState(*(np.concatenate(pair) for pair in pairs))
 
+    def ragged(self) -> list[str]:
+        """Columns with another number of rows than there are ids."""
+        return [field.name for field in fields(self) if len(getattr(self, field.name)) != len(self.id)]
+
     def _columns(self) -> list[npt.NDArray[Any]]:
         return [getattr(self, field.name) for field in fields(self)]
 

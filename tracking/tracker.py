@@ -1,6 +1,6 @@
 """Cells to tracks, one frame at a time: expect, link, tell clumps and divisions apart from losses and births."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -14,19 +14,24 @@ from tracking.clumps import find_mergers
 from tracking.cues import FIRST_WITHIN, Cues, looks_of, spread
 from tracking.division import Division, find_divisions
 from tracking.field import Field
-from tracking.linking import Links, link
+from tracking.linking import Links, link_all
 from tracking.motion import Motion, Motions, first_guess, learned
+from tracking.neighbours import pairs_within
 from tracking.overlap import Seen
 from tracking.rates import Rates
 from tracking.robust import median
-from tracking.saving import packed, unpacked
+from tracking.saving import made_of, packed, parts_of, unpacked
 from tracking.scenery import Scenery
-from tracking.shift import FEWEST, jumped_um, slipped_um
+from tracking.shift import FEWEST
 from tracking.state import TrackState, no_tracks
-from tracking.tracks import COASTING, Ints, TrackEvent, Tracks
+from tracking.tracks import COASTING, Bools, Ints, TrackEvent, Tracks
 
 FASTEST_LEARNING, SLOWEST_LEARNING = 0.5, 0.04
 """Weight of a frame in what is learned about the cells: at the start, and later."""
+
+
+NUMBERS = ("t_ns", "next_id", "diameter_um", "n_learned")
+"""Of a tracker's memory, what is neither table nor learned."""
 
 
 class Tracker(Protocol):
@@ -53,7 +58,7 @@ class CausalTracker:
     """Look for divisions; false for things that do not divide."""
     mitotic_classes: tuple[str, ...] = ("mitotic",)
     """Classes of cells that are about to divide, or just do; those that a run does not have are ignored."""
-    gate_sigmas: Positive = 6.0
+    gate_sigmas: Positive = 10.0
     """A cell is linked to tracks that expected it within this many standard errors."""
     class_weight: Annotated[float, Meta(gt=0, le=1)] = 0.5
     """Share of the newest look in a track's class probabilities; 1 takes each look as it is."""
@@ -80,7 +85,7 @@ class CausalTracker:
         """The tracks alive at this frame. Raises ValueError if time goes back or the classes change."""
         scenery = self._accept(cells)
         before = self.state
-        expected, links = _linked(before, scenery.motion.predict(before.motions, scenery.dt_s), scenery)
+        expected, links = link_all(before, scenery.motion.predict(before.motions, scenery.dt_s), scenery)
         cell_of = links.cell_of.copy()
 
         vanished = (cell_of < 0) & (before.missed == 0)
@@ -98,13 +103,10 @@ class CausalTracker:
 
     def saved(self) -> bytes:
         """Everything it remembers but the last label image; the same bytes for the same memory."""
-        numbers = {
-            "t_ns": self.t_ns, "next_id": self.next_id, "diameter_um": self.diameter_um, "n_learned": self.n_learned,
-        } | {f"rates.{name}": value for name, value in asdict(self.rates).items()}  # fmt: skip
+        numbers = {name: getattr(self, name) for name in NUMBERS} | parts_of("rates", self.rates)
         if self.motion is not None:
-            numbers |= {f"motion.{name}": value for name, value in asdict(self.motion).items()}
-        arrays = {f"state.{field.name}": getattr(self.state, field.name) for field in fields(self.state)}
-        arrays |= {"cues.within": self.cues.within, "cues.between": self.cues.between}
+            numbers |= parts_of("motion", self.motion)
+        arrays = parts_of("state", self.state) | parts_of("cues", self.cues)
         return packed(self._settings(), numbers, self.class_names, arrays)
 
     def restore(self, state: bytes) -> None:
@@ -113,16 +115,17 @@ class CausalTracker:
         Overlap tells nothing in the first frame, since the label image before it is not known.
         """
         numbers, class_names, arrays = unpacked(state, self._settings())
-        parts = {"rates": Rates, "cues": Cues, "state": TrackState, "motion": Motion}
-        made = {}
-        for part, kind in parts.items():
-            given = {k.partition(".")[2]: v for k, v in (numbers | arrays).items() if k.startswith(f"{part}.")}
-            if given or part != "motion":
-                made[part] = kind(**given)
-        for name in ("t_ns", "next_id", "diameter_um", "n_learned"):
+        if missing := [name for name in NUMBERS if numbers.get(name) is None]:
+            raise ValueError(f"the state lacks {', '.join(missing)}; start with a new tracker")
+        table = made_of("state", TrackState, arrays, no_tracks(0, 0))
+        if ragged := table.ragged():
+            raise ValueError(f"the state's {', '.join(ragged)} have other numbers of tracks; start with a new tracker")
+        cues, rates = made_of("cues", Cues, arrays, self.cues), made_of("rates", Rates, numbers, self.rates)
+        moving = any(name.startswith("motion.") for name in numbers)
+        self.motion = made_of("motion", Motion, numbers, Motion(1.0, 1.0, 1.0)) if moving else None
+        self.state, self.cues, self.rates, self.class_names, self.seen = table, cues, rates, class_names, None
+        for name in NUMBERS:
             setattr(self, name, numbers[name])
-        self.class_names, self.rates, self.cues, self.state = class_names, made["rates"], made["cues"], made["state"]
-        self.motion, self.seen = made.get("motion"), None
 
     def skip_ids(self, used: int) -> None:
         """Give no id up to this one to a new track."""
@@ -230,16 +233,7 @@ class CausalTracker:
         gain = self._learning()
         steady = before.confirmed & (before.missed == 0)
         if self.n_learned:
-            once = (before.hits == 1) & (before.age == 0)
-            self.rates = self.rates.learned(
-                links.cell_of,
-                steady & (before.host == 0),
-                once,
-                links.inside_um,
-                scenery.inside_um,
-                scenery.edge_um,
-                gain,
-            )
+            self.rates = self.rates.learned(*_clear_cases(before, expected, links, scenery), scenery.edge_um, gain)
         good = links.made & (steady & np.isnan(before.clump[:, 2]))[links.track]
         self.cues = self.cues.learned(links.differences[:, good], spread(scenery.cells, scenery.looks), gain)
         track, cell = links.track[good], links.cell[good]
@@ -272,18 +266,17 @@ class CausalTracker:
         )
 
 
-def _linked(state: TrackState, expected: Motions, scenery: Scenery) -> tuple[Motions, Links]:
-    """Links, and where everybody was expected: elsewhere, if the whole specimen has moved."""
-    links, cells_um = link(state, expected, scenery), scenery.cells.xy_um
-    sure = np.flatnonzero(state.confirmed & (state.missed == 0))
-    found = sure[links.cell_of[sure] >= 0]
-    if len(sure) >= FEWEST and len(found) < len(sure) / 2:
-        moved_um = jumped_um(expected.xy_um[sure], cells_um, scenery.diameter_um)
-    else:
-        variance = scenery.motion.seen_variance(expected)[found]
-        moved_um = slipped_um(cells_um[links.cell_of[found]] - expected.xy_um[found], variance)
-    if moved_um is None:
-        return expected, links
-    shifted = replace(expected, xy_um=expected.xy_um + moved_um)
-    again = link(state, shifted, scenery)
-    return (shifted, again) if (again.cell_of >= 0).sum() >= (links.cell_of >= 0).sum() else (expected, links)
+def _clear_cases(
+    state: TrackState, expected: Motions, links: Links, scenery: Scenery
+) -> tuple[Ints, Bools, Bools, Floats, Floats]:
+    """What became of tracks and cells; without those near one another that may be one broken link, not two events."""
+    cells_um = scenery.cells.xy_um
+    lost = np.flatnonzero(links.cell_of < 0)
+    new = np.setdiff1d(np.arange(len(cells_um)), links.cell_of, assume_unique=True)
+    near = np.full(lost.size, 2 * scenery.diameter_um)
+    track, cell = pairs_within(expected.xy_um[lost], near, cells_um[new])
+    clear, inside_um = np.ones(len(state), dtype=bool), scenery.inside_um.copy()
+    clear[lost[track]] = False
+    inside_um[new[cell]] = np.nan
+    known = clear & state.confirmed & (state.missed == 0) & (state.host == 0)
+    return links.cell_of, known, clear & (state.hits == 1) & (state.age == 0), links.inside_um, inside_um
