@@ -19,13 +19,14 @@ HALF_UM = 128.0
 
 @dataclass(frozen=True)
 class Spot:
-    """A cell in a frame; its area is a share of `AREA_UM2`."""
+    """A cell in a frame; its area is a share of `AREA_UM2`. With a length it is a rod along x, else a disc."""
 
     x_um: float
     y_um: float
     area: float = 1.0
     counts: float = 1000.0
     mitotic: float = 0.0
+    length_um: float = 0.0
 
 
 Spots = Mapping[str, Spot]
@@ -61,6 +62,17 @@ def seen(
         mean_intensity=[spot.counts for spot in spots.values()],
         p_class={"interphase": 1 - mitotic, "mitotic": mitotic} if classes else None,
     )
+
+
+def with_labels(cells: Cells, spots: Spots) -> Cells:
+    """The same cells, seen from stage (0, 0), with their label image."""
+    labels = np.zeros((512, 512), np.int32)
+    pixel_um = np.arange(512) * 0.5 - HALF_UM + 0.25
+    for label, spot in zip(cells.label, spots.values(), strict=True):
+        dx, dy = np.abs(pixel_um - spot.x_um), np.abs(pixel_um - spot.y_um)[:, None]
+        rod = (dx < spot.length_um / 2) & (dy < AREA_UM2 * spot.area / 2 / max(spot.length_um, 1))
+        labels[rod if spot.length_um else dx**2 + dy**2 < AREA_UM2 * spot.area / np.pi] = label
+    return replace(cells, labels=labels)
 
 
 class Watch:

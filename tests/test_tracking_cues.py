@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.cells import Cells, Floats
-from tests.named_cells import Spot, Spots, Watch, bystanders, same_identities
+from tests.named_cells import Spot, Watch, bystanders, same_identities, with_labels
 from tests.scenes import cells_at, header
 from tracking.cues import CHANGED, ELSEWHERE, FIRST_WITHIN, Cues, cost, looks_of, spread
 from tracking.tracker import CausalTracker
@@ -51,6 +51,14 @@ def test_equal_cells_do_not_differ() -> None:
     assert (spread(cells, looks_of(cells)) == 0).all()
 
 
+def test_cells_of_which_no_intensity_is_known_are_told_apart_by_the_rest() -> None:
+    """Label images without images."""
+    watch = Watch()
+    for frame in range(12):
+        watch.see(bystanders(frame), looked=lambda cells: replace(cells, mean_intensity=np.full(len(cells), np.nan)))
+    assert same_identities(watch, list(watch.ids[0]))
+
+
 def test_how_much_a_cue_varies_is_learned() -> None:
     rng, cues = np.random.default_rng(0), Cues(FIRST_WITHIN, np.zeros(N))
     for _ in range(100):
@@ -81,22 +89,23 @@ def test_appearance_tells_two_equal_cells_apart(embedded: bool) -> None:
     assert same_identities(watch, ["east", "west"]) is embedded
 
 
-def with_labels(cells: Cells, spots: Spots) -> Cells:
-    """Discs; cells with `rod` in their name are rods, 60 µm × 2.6 µm."""
-    labels = np.zeros((512, 512), np.int32)
-    y_um, x_um = np.mgrid[0:512, 0:512] * 0.5 - 127.75
-    for label, (name, spot), area_um2 in zip(cells.label, spots.items(), cells.area_um2, strict=True):
-        dx, dy = np.abs(x_um - spot.x_um), np.abs(y_um - spot.y_um)
-        labels[(dx < 30) & (dy < 1.3) if "rod" in name else dx**2 + dy**2 < area_um2 / np.pi] = label
-    return replace(cells, labels=labels)
+@pytest.mark.parametrize("given", ["nnee", "-nee", "--ee", "een-e"], ids=" ".join)
+def test_an_embedding_may_come_later(given: str) -> None:
+    """e: with one, n: without, -: no cells, of which nobody can have one."""
+    watch, rng = Watch(), np.random.default_rng(0)
+    for frame, what in enumerate(given):
+        spots = {} if what == "-" else bystanders(frame)
+        dress = partial(with_embedding, names=list(spots), rng=rng) if what == "e" else lambda cells: cells
+        watch.see(spots, looked=dress)
+    assert len(watch.tracks[-1]) == len(set().union(*(ids.values() for ids in watch.ids))) == 36
 
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_overlap_tells_rods_apart_that_slide_past_each_other(labelled: bool) -> None:
-    """Each of two rods, 3 µm apart, slides by 4.4 µm: the nearest centre is the other one's, but they cover themselves."""
+    """They slide by 4.4 µm and are 3 µm apart: the nearest centre is the other one's, but each covers itself."""
     watch = Watch()
     for frame in range(9):
         x_um = 2.2 if frame < 6 else -2.2
-        spots = bystanders(frame) | {"rod a": Spot(x_um, 0.0), "rod b": Spot(-x_um, 3.0)}
+        spots = bystanders(frame) | {"a": Spot(x_um, 0.0, 2.0, length_um=60), "b": Spot(-x_um, 3.0, 2.0, length_um=60)}
         watch.see(spots, looked=partial(with_labels, spots=spots) if labelled else lambda cells: cells)
-    assert same_identities(watch, ["rod a", "rod b"]) is labelled
+    assert same_identities(watch, ["a", "b"]) is labelled

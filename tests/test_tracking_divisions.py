@@ -34,15 +34,19 @@ def divide(
     y_um: float = 0.0,
     mitotic: float = 0.9,
     missed: tuple[tuple[int, str], ...] = (),
+    flicker: bool = False,
     frames: int = 8,
     columns: int = 6,
 ) -> Watch:
-    """A cell that divides among bystanders; `missed` are cells that the segmenter does not see in a frame."""
+    """A cell that divides among bystanders; `missed` are cells that the segmenter does not see in a frame.
+
+    With `flicker` the classifier does not see the mother's mitosis in her last frame, nor the daughters'.
+    """
     for frame in range(SINCE + frames):
         if frame < SINCE:
-            spots = {"mother": mother(frame, x_um, y_um, mitotic)}
+            spots = {"mother": mother(frame, x_um, y_um, mitotic * (not flicker or frame < SINCE - 1))}
         else:
-            one, other = daughters(frame, x_um, y_um, mitotic)
+            one, other = daughters(frame, x_um, y_um, mitotic * (not flicker))
             spots = {"one": one, "other": other}
         for when, name in missed:
             if when == frame - SINCE:
@@ -108,6 +112,14 @@ def test_cells_that_never_were_in_mitosis_do_not_divide_easily() -> None:
     seen_in_mitosis, not_seen = divide(Watch(classes=True)), divide(Watch(classes=True), mitotic=0.0)
     told = not_seen.told("divided")
     assert not told or told[0].confidence < the_division(seen_in_mitosis).confidence or told[0].late_frames > 0
+
+
+def test_a_class_that_flickers_is_remembered_for_a_moment() -> None:
+    """In mitosis just before, the mother is likelier to divide than if she never was."""
+    flickering, never = divide(Watch(classes=True), flicker=True), divide(Watch(classes=True), mitotic=0.0)
+    one, other = the_division(flickering), never.told("divided")
+    assert one.late_frames == 0
+    assert not other or one.confidence > other[0].confidence
 
 
 def test_class_names_are_a_setting() -> None:

@@ -69,6 +69,7 @@ def test_figures_of_the_challenge() -> None:
     pytest.importorskip("ctc_metrics", reason='needs py-ctcmetrics of the extra "evaluate"')
     scenario, result = tracked("walkers", 0)
     scores = score_detections(scenario.truth, result)
+    assert scores.graph.lnk is not None
     assert scores.graph.lnk >= 0.99
     assert scores.graph.tra >= 0.995
     assert scores.complete.f1 >= 0.9
@@ -97,12 +98,15 @@ def test_real_cells_with_known_tracks(shared_data: Path) -> None:
     folder = shared_data / "tracking" / "mitocheck_hela_h2b" / "01_GT" / "TRA"
     tracker, frames = CausalTracker(), list[tuple[Cells, Tracks]]()
     for index in range(30):
-        labels = cv2.imread(str(folder / f"man_track{index:03d}.tif"), cv2.IMREAD_UNCHANGED).astype(np.int32)
+        image = cv2.imread(str(folder / f"man_track{index:03d}.tif"), cv2.IMREAD_UNCHANGED)
+        assert image is not None
+        labels = image.astype(np.int32)
         view = header(index, interval_ms=1000.0, um_per_px=1.0, height_px=labels.shape[0], width_px=labels.shape[1])
         cells = measure(view, labels.astype(np.float32), labels)
         frames.append((cells, tracker.update(cells)))
     scores = score_detections(read_ctc(folder), live_lineages(frames))
     assert scores.divisions[2] == Counts(found=3, invented=0, missed=0)
+    assert scores.graph.lnk is not None
     assert scores.graph.lnk >= 0.99
     assert scores.graph.tra >= 0.999
     assert scores.identity_switches == 0

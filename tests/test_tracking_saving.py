@@ -1,5 +1,6 @@
 """A tracker that was saved goes on in another process: the same answers, and nothing else is taken for its own."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from tests.contracts.test_tracker_contract import COLUMNS
-from tests.named_cells import Spot, Watch, bystanders, same_identities
+from tests.named_cells import Spot, Watch, bystanders, same_identities, with_labels
 from tracking.saving import packed, unpacked
 from tracking.scenario_recipes import SCENARIOS
 from tracking.scenarios import Recipe, make
@@ -170,9 +171,10 @@ def test_ids_that_were_skipped_stay_skipped() -> None:
 def test_the_heir_goes_on_without_the_last_image() -> None:
     """Overlap cannot be known in its first frame; places are."""
     watch = Watch()
-    watch.wait({"cell": Spot(0, 0)})
-    state = watch.tracker.saved()
-    watch.tracker = CausalTracker()
-    watch.tracker.restore(state)
-    watch.wait({"cell": Spot(1.0, 0)})
+    for frame in range(12):
+        if frame == 6:
+            state, watch.tracker = watch.tracker.saved(), CausalTracker()
+            watch.tracker.restore(state)
+        spots = bystanders(frame) | {"cell": Spot(1.5 * frame, 0)}
+        watch.see(spots, looked=partial(with_labels, spots=spots))
     assert same_identities(watch, list(watch.ids[0]))

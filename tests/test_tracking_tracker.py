@@ -14,7 +14,7 @@ from acquisition.clock import NS_PER_S
 from models.cells import Cells
 from realtime.plugins import ConfigError, convert_settings
 from tests.contracts.test_tracker_contract import check_rows
-from tests.named_cells import Spot, Watch, bystanders, seen
+from tests.named_cells import Spot, Watch, bystanders, moved, seen
 from tests.scenes import cells_at, header
 from tracking.lineages import Lineages, live_lineages
 from tracking.scenario_recipes import SCENARIOS
@@ -46,13 +46,13 @@ def partition(
 def in_other_units(cells: Cells, um: float, s: float) -> Cells:
     """As if lengths were written in micrometres divided by `um`, and times in seconds divided by `s`."""
     assert cells.stage_from_pixel is not None
-    affine = tuple(um * number for number in cells.stage_from_pixel)
+    a, b, c, d, e, f = (um * number for number in cells.stage_from_pixel)
     return replace(
         cells,
         xy_um=um * cells.xy_um,
         area_um2=um**2 * cells.area_um2,
         t_ns=round(s * cells.t_ns),
-        stage_from_pixel=affine,
+        stage_from_pixel=(a, b, c, d, e, f),
     )
 
 
@@ -158,6 +158,34 @@ def test_hardly_any_cells(n: int) -> None:
         tracks = tracker.update(cells)
         check_rows(tracks, cells)
         assert tracks.id.tolist() == [1, 2][:n]
+
+
+@pytest.mark.parametrize("empty", [1, 2, 10])
+def test_a_movie_that_begins_without_cells(empty: int) -> None:
+    """How large cells are, and so how far they may go, is known when the first ones are seen."""
+    watch = Watch()
+    for frame in range(empty + 12):
+        watch.see({} if frame < empty else bystanders(frame))
+    assert watch.tracks[-1].id.max() == 36
+
+
+def test_a_movie_that_begins_with_a_speck_of_dust() -> None:
+    watch = Watch()
+    for frame in range(18):
+        watch.see({"speck": Spot(0, 0, area=0.02)} if frame < 6 else bystanders(frame))
+    assert set(watch.ids[-1].values()) <= set(watch.ids[8].values())
+
+
+@pytest.mark.parametrize("pause_s", [600.0, 36_000.0])
+def test_after_a_long_pause_cells_are_looked_for_further_away(pause_s: float) -> None:
+    """Wanderers that went as far as they do in that time, in no direction."""
+    watch, rng, far_um = Watch(), np.random.default_rng(0), 0.6 * np.sqrt(pause_s / 60)
+    for frame in range(10):
+        watch.see(bystanders(frame))
+    spots = {name: moved(spot, *rng.normal(0, min(far_um, 6.0), 2)) for name, spot in bystanders(10).items()}
+    watch.see(spots, after_s=pause_s)
+    kept = [watch.id_of(name) == watch.ids[0][name] for name in spots]
+    assert np.mean(kept) > 0.9
 
 
 def test_cells_in_the_very_same_place() -> None:

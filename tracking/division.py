@@ -45,6 +45,8 @@ STAYS_DAUGHTERS, STAYS_CHANCE, STAYS_CUT = 0.97, 0.6, 0.3
 """Probability that both are there in the next frame as well, in each of the stories."""
 USUAL_SIZES = 0.4
 """Spread of the logarithm of the areas of cells that come by chance."""
+ROUNDED = 0.25
+"""Mothers round up and are no larger than usual cells; clumps are. Spread of the logarithm of the larger ones' areas."""
 LEAST_NEW = 0.003
 """Share of cells that come by chance, even if none did so far."""
 KNOWN = 3
@@ -159,20 +161,31 @@ def _confidences(
     first_um = cells.xy_um.copy()
     young = np.flatnonzero((owner >= 0) & (age < MEMORY))
     first_um[young] = state.past[owner[young], age[young] - 1, :2]
+    usual = median(looks[:, AREA])
     new = np.log(scenery.newcomers(scenery.field.inside_um(first_um), LEAST_NEW))
-    new -= ((looks[:, AREA] - median(looks[:, AREA])) / USUAL_SIZES) ** 2 / 2 + np.log(USUAL_SIZES * np.sqrt(2 * np.pi))
+    new -= ((looks[:, AREA] - usual) / USUAL_SIZES) ** 2 / 2 + np.log(USUAL_SIZES * np.sqrt(2 * np.pi))
     drift_um = np.array([scenery.motion.spread_um(back * scenery.dt_s) for back in range(MEMORY + 1)])
     brightness = float(np.sqrt(2)) * deviation(looks[:, INTENSITY])
     within = float(np.hypot(scenery.cues.within[AREA], 0.08))
     return _weighed(
-        triples, state.past, expected.xy_um, cells.xy_um, looks, new, drift_um, brightness, within, scenery.rates.missed
+        triples,
+        state.past,
+        expected.xy_um,
+        cells.xy_um,
+        looks,
+        new,
+        drift_um,
+        usual,
+        brightness,
+        within,
+        scenery.rates.missed,
     )
 
 
 @compiled
 def _weighed(
     triples: Ints, past: Floats, expected_um: Floats, cells_um: Floats, looks: Floats, new: Floats,
-    drift_um: Floats, brightness: float, within: float, missed: float,
+    drift_um: Floats, usual: float, brightness: float, within: float, missed: float,
 ) -> Floats:  # fmt: skip
     """The three stories of each triple against one another."""
     probability = np.empty(len(triples))
@@ -191,11 +204,12 @@ def _weighed(
         spot_um = np.hypot(drift / np.sqrt(2), MIDDLE * diameter_um)
         born = _around(middle_um, spot_um) + _ring(apart_um, diameter_um, APART)
         born += _normal(together, GROWTH * age, TOGETHER) + _normal(ratio, 0.0, ALIKE)
+        born -= (max(whole[2] - usual, 0.0) / ROUNDED) ** 2 / 2
         born += _prior(whole[3]) + age * np.log(STAYS_DAUGHTERS)
         born += np.log(missed) if back > age + 1 and own else 0.0
         difference = looks[one, INTENSITY] - looks[other, INTENSITY]
         if brightness > BRIGHTNESS_ALIKE:
-            born += max(_normal(difference, 0.0, BRIGHTNESS_ALIKE) - _normal(difference, 0.0, brightness), -4.0)
+            born += max(_normal(difference, 0.0, BRIGHTNESS_ALIKE) - _normal(difference, 0.0, brightness), -8.0)
 
         spot_um = np.hypot(drift / np.sqrt(2), CUT_MIDDLE * diameter_um)
         cut = _around(middle_um, spot_um) + _ring(apart_um, diameter_um, HALVES)
@@ -215,8 +229,10 @@ def _weighed(
 
 @compiled
 def _prior(mitotic: float) -> float:
-    """Log share of such cells that divide; `mitotic` is NaN without a class that says so."""
-    return float(np.log(RARE) if np.isnan(mitotic) else np.log(NOT_MITOTIC + (MITOTIC - NOT_MITOTIC) * mitotic))
+    """Log share of such cells that divide; `mitotic` is NaN without a class that says so, and counts by its odds."""
+    if np.isnan(mitotic):
+        return float(np.log(RARE))
+    return float((1 - mitotic) * np.log(NOT_MITOTIC) + mitotic * np.log(MITOTIC))
 
 
 @compiled
