@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.named_cells import HALF_UM, Spot, Watch, bystanders
+from tests.named_cells import HALF_UM, Spot, Watch, bystanders, moved
 from tracking.tracker import CausalTracker
 from tracking.tracks import TrackEvent
 
@@ -185,3 +185,24 @@ def test_the_dying_do_not_divide() -> None:
             spots["piece"] = Spot(3.0, 1.0, 0.08, 2500.0)
         watch.see(bystanders(frame) | spots)
     assert not watch.told("divided")
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_two_that_came_as_one_do_not_divide_when_they_part(frames: int) -> None:
+    """Nothing is known about a cell seen so briefly but that it is large."""
+    watch = Watch()
+    watch.wait({})
+    for _ in range(frames):
+        watch.see(bystanders(watch.frame + 1) | {"clump": Spot(0, 0, 2.0)})
+    watch.wait({"one": Spot(-6, 0), "other": Spot(6, 0)}, frames=6)
+    assert not watch.told("divided")
+
+
+def test_daughters_do_not_divide_again_at_once() -> None:
+    """One of them is seen as two from her third frame on."""
+    watch = divide(Watch(), frames=3)
+    for frame in range(SINCE + 3, SINCE + 6):
+        one, other = daughters(frame, 0.0, 0.0, 0.0)
+        pieces = {"one": moved(replace(one, area=0.27), 0, -2.6), "piece": moved(replace(one, area=0.27), 0, 2.6)}
+        watch.see(bystanders(frame) | pieces | {"other": other})
+    assert len(watch.told("divided")) == 1

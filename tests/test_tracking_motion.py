@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
@@ -89,15 +89,17 @@ def test_a_great_surprise_leaves_the_velocity_less_sure() -> None:
     assert np.linalg.norm(far.xy_um - expected.xy_um - 30.0) < 0.3 * np.linalg.norm([30.0, 30.0])
 
 
+@settings(deadline=None)  # the first example compiles
 @given(dt_s=st.floats(0.1, 1000), n=st.integers(2, 20))
 def test_a_long_gap_is_many_short_steps(dt_s: float, n: int) -> None:
-    """Frames that were dropped do not matter."""
+    """Frames that were dropped do not matter, but for the simpler formula of very short steps."""
     at_once, stepwise = MOTION.predict(some(), dt_s), some()
     for _ in range(n):
         stepwise = MOTION.predict(stepwise, dt_s / n)
     assert np.allclose(at_once.xy_um, stepwise.xy_um)
     assert np.allclose(at_once.velocity_um_s, stepwise.velocity_um_s)
-    assert np.allclose(at_once.variance, stepwise.variance, rtol=0.01)
+    xx, _, vv = at_once.variance.T
+    assert (np.abs(stepwise.variance - at_once.variance) <= 0.02 * np.stack([xx, np.sqrt(xx * vv), vv], axis=1)).all()
 
 
 def test_no_time_changes_nothing() -> None:

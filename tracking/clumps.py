@@ -44,7 +44,10 @@ def find_mergers(
         expected.xy_um[gone], np.full(gone.size, 1.2 * float(radius_um.max())), cells.xy_um
     )
     apart_um = np.hypot(*(expected.xy_um[gone[pair_gone]] - cells.xy_um[pair_cell]).T)
-    near = apart_um <= 1.2 * radius_um[pair_cell]
+    large = cells.area_um2[pair_cell] >= GROWN * np.exp(state.looks[gone[pair_gone], 0])
+    near = (apart_um <= 1.2 * radius_um[pair_cell]) & large
+    if not near.any():
+        return []
     owner = np.full(len(cells), -1)
     owner[cell_of[cell_of >= 0]] = np.flatnonzero(cell_of >= 0)
     found, taken = list[Merger](), set[int]()

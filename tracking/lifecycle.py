@@ -38,7 +38,9 @@ def followed(
         p_class[rows] += class_weight * (cells.p_class[cell] - p_class[rows])
     if cells.embedding is not None:
         embedding = embedding.copy()
-        embedding[rows] += class_weight * (cells.embedding[cell] - embedding[rows])
+        known = ~np.isnan(embedding[rows, :1])
+        newer = embedding[rows] + class_weight * (cells.embedding[cell] - embedding[rows])
+        embedding[rows] = np.where(known, newer, cells.embedding[cell])
     past = np.empty_like(before.past)
     past[:, 1:] = before.past[:, : MEMORY - 1]
     past[:, 0, :2], past[:, 0, 2], past[:, 0, 3] = places, looks[:, 0], MITOTIC_FADES * before.past[:, 0, 3]
@@ -81,7 +83,9 @@ def ended(state: TrackState, t_ns: int, max_missed: int, max_away_ns: float) -> 
     return (state.missed - state.away > allowed) | ((state.away > 0) & (unseen_ns > max_away_ns))
 
 
-def started(rows: Ints, parents: Ints, first_id: int, drift_um_s: Floats, scenery: Scenery) -> TrackState:
+def started(
+    rows: Ints, parents: Ints, first_id: int, drift_um_s: Floats, scenery: Scenery, n_embedding: int
+) -> TrackState:
     """New tracks at these cells, with ids from `first_id` on."""
     n, cells = len(rows), scenery.cells
     none = np.zeros(n, np.int64)
@@ -102,7 +106,7 @@ def started(rows: Ints, parents: Ints, first_id: int, drift_um_s: Floats, scener
         pace=moved.pace,
         looks=scenery.looks[rows],
         p_class=cells.p_class[rows],
-        embedding=np.empty((n, 0)) if cells.embedding is None else cells.embedding[rows].astype(np.float64),
+        embedding=np.full((n, n_embedding), np.nan) if cells.embedding is None else cells.embedding[rows].astype(float),
         label=cells.label[rows].astype(np.int64),
         past=np.repeat(look[:, None], MEMORY, axis=1),
         host=none,

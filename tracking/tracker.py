@@ -150,6 +150,9 @@ class CausalTracker:
                 f"frame {cells.frame_index} has classes {list(cells.class_names)}, but the run began with "
                 f"{list(self.class_names)}: start a new tracker for other classes"
             )
+        if cells.embedding is not None and self.state.embedding.shape[1] != cells.embedding.shape[1]:
+            unknown = np.full((len(self.state), cells.embedding.shape[1]), np.nan)
+            self.state = replace(self.state, embedding=unknown)
         dt_s, self.t_ns = (cells.t_ns - self.t_ns) / NS_PER_S, cells.t_ns
         if len(cells):
             diameter_um = float(np.sqrt(4 / np.pi * max(median(cells.area_um2), 1e-6)))
@@ -159,7 +162,7 @@ class CausalTracker:
     def _scenery(self, cells: Cells, dt_s: float, diameter_um: float) -> Scenery:
         """The first guess at the motion is made when the first interval is known."""
         motion = self.motion or self._given(first_guess(diameter_um, dt_s or 1.0))
-        if self.motion is None and dt_s > 0:
+        if self.motion is None and dt_s > 0 and self.diameter_um:
             self.motion = motion
             self.state = replace(self.state, variance=motion.begin(self.state.xy_um, np.zeros(2)).variance)
         field = Field.of(cells)
@@ -196,7 +199,9 @@ class CausalTracker:
         if daughters or born.size:
             rows = np.concatenate([np.array(daughters, np.int64), born])
             parents = np.array(mothers + [0] * born.size, np.int64)
-            fresh = lifecycle.started(rows, parents, self.next_id, self._drift(after), scenery)
+            fresh = lifecycle.started(
+                rows, parents, self.next_id, self._drift(after), scenery, after.embedding.shape[1]
+            )
             if self.confirm_after == 1:
                 fresh = replace(fresh, confirmed=np.ones(len(fresh), dtype=bool))
             events += lifecycle.beginnings(fresh.id[len(daughters) :], scenery.inside_um[born] < scenery.edge_um)
