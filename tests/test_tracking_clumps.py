@@ -48,6 +48,7 @@ def test_the_hidden_one_coasts_and_the_larger_one_has_the_cell() -> None:
             assert row is not None
             assert tracks.missed[row] > 0
             assert tracks.xy_um[row] == pytest.approx([APART_UM / 2, 0], abs=3.0)
+            assert tracks.sigma_um[row] < 2 * watch.tracks[7].sigma_um[row], "it is seen with the clump"
 
 
 def test_a_clump_that_walks_takes_both_along() -> None:

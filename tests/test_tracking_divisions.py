@@ -99,6 +99,12 @@ def test_who_had_her_id_meanwhile_gets_a_new_one() -> None:
     assert watch.kinds(fresh) == [], "a daughter is not announced otherwise"
 
 
+def test_a_daughter_is_believed_sooner_than_others() -> None:
+    """The division says that she is real, although she was seen in two frames only."""
+    watch = divide(Watch(CausalTracker(confirm_after=6)), missed=((0, "one"),))
+    assert the_division(watch).late_frames == 1
+
+
 def test_a_mitotic_class_makes_it_surer() -> None:
     by_class, without = divide(Watch(classes=True)), divide(Watch(classes=False))
     one, other = the_division(by_class), the_division(without)

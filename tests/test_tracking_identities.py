@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from acquisition.frame import StagePosition, affine_at
-from models.cells import Cells
+from models.cells import Cells, Floats
 from tests.named_cells import DIAMETER_UM, HALF_UM, INTERVAL_S, Spot, Watch, bystanders, moved, same_identities
 from tracking.tracker import CausalTracker
 
@@ -145,7 +145,7 @@ def test_however_the_camera_is_turned(angle: float, flip: int) -> None:
 
 @pytest.mark.parametrize("jump_um", [(14.0, 0.0), (-25.0, 30.0), (0.0, -60.0)])
 def test_the_whole_specimen_jumps(jump_um: tuple[float, float]) -> None:
-    """By more than cells are apart, in steps of 40 µm on a grid: cells that are elsewhere by then make it plain."""
+    """By up to six diameters, further than cells are apart: only all of them together tell where they have gone."""
     watch = Watch()
     rng = np.random.default_rng(0)
     places = rng.uniform(-60, 60, (40, 2))
@@ -156,6 +156,6 @@ def test_the_whole_specimen_jumps(jump_um: tuple[float, float]) -> None:
     assert same_identities(watch, everybody(watch))
 
 
-def free(places: np.ndarray, n: int) -> bool:
+def free(places: Floats, n: int) -> bool:
     """No earlier one is where it is."""
     return bool((np.linalg.norm(places[:n] - places[n], axis=1) > DIAMETER_UM).all())

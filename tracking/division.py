@@ -49,7 +49,7 @@ ROUNDED = 0.25
 """Mothers round up and are no larger than usual cells; clumps are. Spread of the logarithm of the larger ones' areas."""
 LEAST_NEW = 0.003
 """Share of cells that come by chance, even if none did so far."""
-KNOWN = 3
+KNOWN = 2
 """Frames in which a mother must have been seen: a clump of two cells falls apart like a dividing one."""
 RESTS = 5
 """Frames for which daughters do not divide again."""
@@ -112,7 +112,7 @@ def _triples(state: TrackState, cell_of: Ints, age: Ints, scenery: Scenery) -> I
     in which she was whole; frames for which both could be seen.
     """
     young = np.flatnonzero(age < MEMORY)
-    old_enough = (state.hits >= KNOWN) & ((state.parent == 0) | (state.age >= RESTS))
+    old_enough = (state.parent == 0) | (state.age >= RESTS)
     free = (state.host == 0) & (state.missed < MEMORY) & np.isnan(state.clump[:, 2])
     mothers = np.flatnonzero(state.confirmed & old_enough & free)
     if young.size == 0 or mothers.size == 0:
@@ -120,12 +120,15 @@ def _triples(state: TrackState, cell_of: Ints, age: Ints, scenery: Scenery) -> I
     reach_um = np.full(young.size, REACH * scenery.diameter_um)
     daughter, mother = pairs_within(scenery.cells.xy_um[young], reach_um, state.past[mothers, 0, :2])
     order = np.argsort(mother, kind="stable")
-    return _combined(mothers[mother[order]], young[daughter[order]], cell_of, age, state.age)
+    # Frames with a cell, and frames alive, up to the one in which she was last whole.
+    return _combined(
+        mothers[mother[order]], young[daughter[order]], cell_of, age, np.minimum(state.hits - KNOWN, state.age)
+    )
 
 
 @compiled
-def _combined(mother: Ints, daughter: Ints, cell_of: Ints, age: Ints, mothers_age: Ints) -> Ints:
-    """Pairs of a mother and a young cell, in the order of mothers, to triples."""
+def _combined(mother: Ints, daughter: Ints, cell_of: Ints, age: Ints, most_back: Ints) -> Ints:
+    """Pairs of a mother and a young cell, in the order of mothers, to triples; `most_back[M]` frames she is known for."""
     most = 0
     for k in range(len(mother)):  # a young cell with its mother's own one, or with each other young cell
         most += 2 + np.searchsorted(mother, mother[k], side="right") - np.searchsorted(mother, mother[k])
@@ -140,13 +143,13 @@ def _combined(mother: Ints, daughter: Ints, cell_of: Ints, age: Ints, mothers_ag
             cell = daughter[k]
             if own >= 0:
                 for back in (age[cell] + 1, age[cell] + 2):  # the other daughter may have been seen a frame earlier
-                    if cell != own and back <= MEMORY and mothers_age[m] >= back - 1:
+                    if cell != own and back <= MEMORY and most_back[m] >= back - 1:
                         found[n] = np.array([m, own, cell, 1, back, age[cell]])
                         n += 1
             else:
                 for other in daughter[first:k]:
                     back = max(age[cell], age[other]) + 1
-                    if mothers_age[m] >= back - 1:
+                    if most_back[m] >= back - 1:
                         found[n] = np.array([m, cell, other, 0, back, min(age[cell], age[other])])
                         n += 1
         first = last

@@ -21,9 +21,15 @@ MITOTIC_FADES = 0.5
 
 
 def followed(
-    before: TrackState, expected: Motions, cell_of: Ints, mergers: list[Merger], scenery: Scenery, class_weight: float
+    before: TrackState,
+    expected: Motions,
+    cell_of: Ints,
+    there: Floats,
+    mergers: list[Merger],
+    scenery: Scenery,
+    class_weight: float,
 ) -> TrackState:
-    """All tracks one frame on: what their cells say, or where they are expected."""
+    """All tracks one frame on: what their cells say, or where they are expected and how probably they are `there[M]`."""
     cells = scenery.cells
     places, host, clump, seen = settle(before, expected, cells, cell_of, mergers)
     linked = cell_of >= 0
@@ -53,6 +59,7 @@ def followed(
         missed=np.where(linked, 0, before.missed + 1),
         away=np.where(linked, 0, before.away),
         seen_ns=np.where(linked, cells.t_ns, before.seen_ns),
+        there=np.where(linked, 1.0, there),
         xy_um=moved.xy_um,
         velocity_um_s=moved.velocity_um_s,
         variance=moved.variance,
@@ -99,6 +106,7 @@ def started(
         missed=none,
         away=none,
         seen_ns=np.full(n, cells.t_ns),
+        there=np.ones(n),
         confirmed=parents > 0,
         xy_um=moved.xy_um,
         velocity_um_s=moved.velocity_um_s,

@@ -27,8 +27,10 @@ HIDDEN = 0.7
 """Probability that a track hidden in a clump is still hidden in the next frame."""
 CUT_OFF = 0.6
 """Nearer to the edge than this many diameters, a cell may be cut off by it."""
-PER_MISS = 0.5
-"""Added to the cost of a link for each frame that the track was without a cell: it may not be there any more."""
+VANISHES = 0.0005
+"""Share of cells that are gone from one frame to the next, inside the field."""
+LEAST_THERE = 0.001
+"""Probability that a track is still there, however long it was not seen."""
 DOUBT = 0.5
 """Added for tracks seen only once, and for hidden ones: others are served first."""
 
@@ -42,6 +44,7 @@ class Links:
     differences: Floats  # [5, L] by cue
     cell_of: Ints  # [M] or -1
     inside_um: Floats  # [M] how far inside the field the tracks were expected
+    there: Floats  # [M] probability that a track is still there, if it has no cell
 
     @property
     def made(self) -> Bools:
@@ -83,13 +86,13 @@ def link(state: TrackState, expected: Motions, scenery: Scenery) -> Links:
     inside_um = scenery.field.inside_um(expected.xy_um)
     track, cell = pairs_within(expected.xy_um, reach_um, cells.xy_um)
     differences = _differences(state, track, cell, scenery)
-    alone, new = _alternatives(state, inside_um, scenery)
+    alone, new, there = _alternatives(state, inside_um, scenery)
     slope, bonus = scenery.cues.weights()
     gain = _gains(
         track, cell, expected.xy_um, variance, cells.xy_um, differences, slope, bonus, alone, new,
         state.clump, in_clump, scenery.looks,
     )  # fmt: skip
-    return Links(track, cell, differences, assign(track, cell, gain, len(state), len(cells)), inside_um)
+    return Links(track, cell, differences, assign(track, cell, gain, len(state), len(cells)), inside_um, there)
 
 
 @compiled
@@ -157,14 +160,21 @@ def _class_differences(differences: Floats, track: Ints, cell: Ints, before: Flo
         differences[k] = total / 2
 
 
-def _alternatives(state: TrackState, inside_um: Floats, scenery: Scenery) -> tuple[Floats, Floats]:
-    """Costs of a track without a cell, `[M]`, above those of having one, and of a cell that is new, `[N]`."""
+def _alternatives(state: TrackState, inside_um: Floats, scenery: Scenery) -> tuple[Floats, Floats, Floats]:
+    """Costs of a track without a cell, `[M]`, above those of having one; of a cell that is new, `[N]`; and the
+    probability, `[M]`, that a track which gets no cell is still there.
+
+    A track without a cell was missed, or is gone: at the edge it has probably left, and where hardly any detection is
+    missed it has probably vanished. Each further frame without a cell makes that more likely.
+    """
     rates = scenery.rates
     missed = np.where(state.confirmed, rates.missed, rates.fading)
-    missed = np.where(inside_um < scenery.edge_um, np.maximum(missed, rates.missed_at_edge), missed)
-    missed[inside_um < 0] = OUTSIDE
+    leaves = max(rates.missed_at_edge - rates.missed, VANISHES)
+    goes = np.where(inside_um < scenery.edge_um, leaves, VANISHES)
     hidden = state.host > 0
-    missed[hidden] = HIDDEN
-    alone = np.log1p(-missed) - np.log(missed) - PER_MISS * (state.missed - state.away)
-    alone -= DOUBT * ((state.hits < 2) | hidden)
-    return alone, -np.log(scenery.newcomers(scenery.inside_um))
+    missed[hidden], goes[hidden] = HIDDEN, 0.0
+    missed[inside_um < 0] = OUTSIDE
+    stays = state.there * (1 - goes)
+    seen = stays * (1 - missed)
+    alone = np.log(seen) - np.log1p(-seen) - DOUBT * ((state.hits < 2) | hidden)
+    return alone, -np.log(scenery.newcomers(scenery.inside_um)), np.maximum(stays * missed / (1 - seen), LEAST_THERE)

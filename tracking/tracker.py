@@ -95,7 +95,7 @@ class CausalTracker:
         separated = cell_of[(before.host > 0) & (cell_of >= 0)]
         divided = find_divisions(before, expected, cell_of, separated, scenery) if self.divisions else []
 
-        after = lifecycle.followed(before, expected, cell_of, mergers, scenery, self.class_weight)
+        after = lifecycle.followed(before, expected, cell_of, links.there, mergers, scenery, self.class_weight)
         self.state, cell_row, events = self._turnover(after, cell_of, divided, scenery)
         self._learn(before, expected, links, scenery)
         self.seen = scenery.seen_now
