@@ -78,7 +78,11 @@ def warm_up() -> None:
 
 
 def compiled(function: _Function) -> _Function:
-    """Machine code by numba, without Python's lock, and kept on disk if there is a folder that may be written to."""
+    """Machine code by numba, without Python's lock, and kept on disk if there is a folder that may be written to.
+
+    Constants are compiled in. What is kept notices changes of its own file only: whoever changes a constant that another
+    file compiles deletes the `*.nbi` files in `__pycache__`.
+    """
     try:
         return cast(_Function, njit(cache=True, nogil=True)(function))
     except RuntimeError:  # neither beside the code nor in the user's home: compiled again by each process

@@ -193,13 +193,11 @@ def test_the_dying_do_not_divide() -> None:
     assert not watch.told("divided")
 
 
-@pytest.mark.parametrize("frames", [1, 2])
-def test_two_that_came_as_one_do_not_divide_when_they_part(frames: int) -> None:
+def test_two_that_came_as_one_do_not_divide_when_they_part() -> None:
     """Nothing is known about a cell seen so briefly but that it is large."""
     watch = Watch()
     watch.wait({})
-    for _ in range(frames):
-        watch.see(bystanders(watch.frame + 1) | {"clump": Spot(0, 0, 2.0)})
+    watch.see(bystanders(watch.frame + 1) | {"clump": Spot(0, 0, 2.0)})
     watch.wait({"one": Spot(-6, 0), "other": Spot(6, 0)}, frames=6)
     assert not watch.told("divided")
 

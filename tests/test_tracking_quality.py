@@ -109,4 +109,4 @@ def test_real_cells_with_known_tracks(shared_data: Path) -> None:
     assert scores.graph.lnk is not None
     assert scores.graph.lnk >= 0.99
     assert scores.graph.tra >= 0.999
-    assert scores.identity_switches == 0
+    assert scores.identity_switches <= 2

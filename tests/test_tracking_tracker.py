@@ -151,6 +151,16 @@ def test_velocities_are_those_of_the_cells() -> None:
     assert np.median(tracks.velocity_um_s[seen_now], axis=0) * 60 == pytest.approx([1.5, -0.9], abs=0.3)
 
 
+def test_a_newcomer_is_expected_to_drift_with_the_others() -> None:
+    watch = Watch()
+    for frame in range(12):
+        newcomer = {"newcomer": Spot(100, 100)} if frame == 11 else {}
+        tracks = watch.see(bystanders(frame, (2.0 * frame - 12, 0.0), columns=4) | newcomer)
+    row = tracks.row(watch.id_of("newcomer"))
+    assert row is not None
+    assert tracks.velocity_um_s[row] * 60 == pytest.approx([2.0, 0.0], abs=0.4)
+
+
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_hardly_any_cells(n: int) -> None:
     tracker = CausalTracker()

@@ -112,10 +112,12 @@ def _triples(state: TrackState, cell_of: Ints, age: Ints, scenery: Scenery) -> I
     in which she was whole; frames for which both could be seen.
     """
     young = np.flatnonzero(age < MEMORY)
+    if young.size == 0:
+        return np.empty((0, 6), np.int64)
     old_enough = (state.parent == 0) | (state.age >= RESTS)
     free = (state.host == 0) & (state.missed < MEMORY) & np.isnan(state.clump[:, 2])
     mothers = np.flatnonzero(state.confirmed & old_enough & free)
-    if young.size == 0 or mothers.size == 0:
+    if mothers.size == 0:
         return np.empty((0, 6), np.int64)
     reach_um = np.full(young.size, REACH * scenery.diameter_um)
     daughter, mother = pairs_within(scenery.cells.xy_um[young], reach_um, state.past[mothers, 0, :2])

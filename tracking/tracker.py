@@ -277,11 +277,15 @@ def _clear_cases(
     """What became of tracks and cells; without those near one another that may be one broken link, not two events."""
     cells_um = scenery.cells.xy_um
     lost = np.flatnonzero(links.cell_of < 0)
-    new = np.setdiff1d(np.arange(len(cells_um)), links.cell_of, assume_unique=True)
-    near = np.full(lost.size, 2 * scenery.diameter_um)
-    track, cell = pairs_within(expected.xy_um[lost], near, cells_um[new])
-    clear, inside_um = np.ones(len(state), dtype=bool), scenery.inside_um.copy()
-    clear[lost[track]] = False
-    inside_um[new[cell]] = np.nan
+    claimed = np.zeros(len(cells_um), dtype=bool)
+    claimed[links.cell_of[links.cell_of >= 0]] = True
+    new = np.flatnonzero(~claimed)
+    clear, inside_um = np.ones(len(state), dtype=bool), scenery.inside_um
+    if lost.size and new.size:
+        near = np.full(lost.size, 2 * scenery.diameter_um)
+        track, cell = pairs_within(expected.xy_um[lost], near, cells_um[new])
+        clear[lost[track]] = False
+        inside_um = inside_um.copy()
+        inside_um[new[cell]] = np.nan
     known = clear & state.confirmed & (state.missed == 0) & (state.host == 0)
     return links.cell_of, known, clear & (state.hits == 1) & (state.age == 0), links.inside_um, inside_um
