@@ -128,9 +128,10 @@ def _differences(state: TrackState, track: Ints, cell: Ints, scenery: Scenery) -
     differences = np.full((5, len(track)), np.nan)
     cut_off_um = CUT_OFF * scenery.diameter_um
     state_cut = scenery.field.inside_um(state.xy_um) < cut_off_um
-    _look_differences(differences, track, cell, state.looks, scenery.looks, state_cut, scenery.inside_um < cut_off_um)
+    cell_cut = scenery.inside_um < cut_off_um
+    _look_differences(differences, track, cell, state.looks, scenery.looks, state_cut, cell_cut)
     if cells.p_class.shape[1] > 1:
-        _class_differences(differences[CLASS], track, cell, state.p_class, cells.p_class)
+        _class_differences(differences[CLASS], track, cell, state.p_class, cells.p_class, state_cut, cell_cut)
     if scenery.seen_now is not None:
         labels = cells.label.astype(np.int64)
         differences[OVERLAP] = uncovered(scenery.seen_before, scenery.seen_now, state.label[track], labels[cell])
@@ -151,9 +152,13 @@ def _look_differences(
 
 
 @compiled
-def _class_differences(differences: Floats, track: Ints, cell: Ints, before: Floats, now: Floats) -> None:
-    """Half the summed difference of probabilities: 0 for equal ones, 1 for different classes."""
+def _class_differences(
+    differences: Floats, track: Ints, cell: Ints, before: Floats, now: Floats, track_cut: Bools, cell_cut: Bools
+) -> None:
+    """Half the summed difference of probabilities: 0 for equal ones, 1 for different classes; what is cut off has none."""
     for k in range(len(track)):
+        if track_cut[track[k]] or cell_cut[cell[k]]:
+            continue
         total = 0.0
         for i in range(before.shape[1]):
             total += abs(before[track[k], i] - now[cell[k], i])
