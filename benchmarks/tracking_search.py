@@ -2,10 +2,11 @@
 
     python -m benchmarks.tracking_search [SCENARIO …]        # an hour for all; tracking_hela.py has the movie's own
 
-Every peer gets as many trials a scenario. It begins with its published settings; then one setting after the other, those that
-matter most first, is tried with all of its choices while the best of the others are kept, round and round. A trial's worth is
-the mean of TRA, LNK, complete tracks and, where cells divide and the peer can say so, division F1 (± 2 frames), over the
-search's seeds. Ours has no such search: it runs with its defaults everywhere.
+Every peer gets as many trials a scenario. It begins with its published settings and with what the table holds of it for any
+scenario, so that a further run goes on from there (the table here: a run of 60 trials on none, then one of 24). Then one
+setting after the other, those that matter most first, is tried with all of its choices while the best of the others are kept,
+round and round. A trial's worth is the mean of TRA, LNK, complete tracks and, where cells divide and the peer can say so,
+division F1 (± 2 frames), over the search's seeds. Ours has no such search: it runs with its defaults everywhere.
 """
 
 import argparse
@@ -28,6 +29,7 @@ FOUND = Path(__file__).with_name("tracking_found.toml")
 SEEDS = (9001, 9002)
 """Never scored in benchmarks/tracking.py."""
 N_TRIALS = 60
+"""Of each peer in each scenario."""
 HOPELESS = 0.01
 """Settings so far behind the best on the first seed are not tried on the others."""
 HALVED = ("walkers", "dividing", "everything")
@@ -87,13 +89,15 @@ Score = Callable[[AnySettings, float], float]
 """Worth of settings; what cannot reach the second argument any more may be given up."""
 
 
-def trials(peer: str, score: Score) -> tuple[AnySettings, float]:
+def trials(peer: str, score: Score, most: int = N_TRIALS) -> tuple[AnySettings, float]:
     """The best settings found, and their worth."""
     best = PEERS[peer][1]()
     worth, tried = score(best, 0.0), {best}
-    for name, choice in itertools.islice(_round_and_round(SPACES[peer]), 20 * N_TRIALS):
-        settings = msgspec.structs.replace(best, **{name: choice})
-        if settings in tried or len(tried) > N_TRIALS or worth >= 1:
+    known = (settings[peer] for settings in found().values() if peer in settings)
+    changes = itertools.islice(_round_and_round(SPACES[peer]), 20 * most)
+    for change in itertools.chain(known, changes):
+        settings = msgspec.structs.replace(best, **change) if isinstance(change, dict) else change
+        if settings in tried or len(tried) >= most or worth >= 1:
             continue
         tried.add(settings)
         if (other := score(settings, worth)) > worth:
@@ -101,9 +105,9 @@ def trials(peer: str, score: Score) -> tuple[AnySettings, float]:
     return best, worth
 
 
-def _round_and_round(space: Choices) -> Iterator[tuple[str, Any]]:
-    every = [(name, choice) for name, choices in space.items() for choice in choices]
-    return itertools.cycle(every)
+def _round_and_round(space: Choices) -> Iterator[dict[str, Any]]:
+    """Every setting with every choice, again and again."""
+    return itertools.cycle([{name: choice} for name, choices in space.items() for choice in choices])
 
 
 def worth(figures: TrackingScores, divides: bool) -> float:
@@ -112,7 +116,7 @@ def worth(figures: TrackingScores, divides: bool) -> float:
     return fmean((figures.graph.tra, figures.graph.lnk or 0.0, figures.complete.f1, *divisions))
 
 
-def search(peer: str, scenarios: Sequence[Scenario]) -> tuple[AnySettings, float]:
+def search(peer: str, scenarios: Sequence[Scenario], most: int = N_TRIALS) -> tuple[AnySettings, float]:
     """Over several seeds of one scenario."""
     divides = peer != "trackpy" and any(scenario.truth.divisions() for scenario in scenarios)
 
@@ -125,7 +129,7 @@ def search(peer: str, scenarios: Sequence[Scenario]) -> tuple[AnySettings, float
                 break
         return fmean(reached)
 
-    return trials(peer, score)
+    return trials(peer, score, most)
 
 
 def quick(settings: AnySettings) -> AnySettings:
@@ -148,11 +152,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tracking_search")
     parser.add_argument("scenarios", nargs="*", default=[*SCENARIOS, *(name + EVERY_OTHER for name in HALVED)])
     parser.add_argument("--peer", action="append", choices=list(PEERS))
+    parser.add_argument("--trials", type=int, default=N_TRIALS)
     options = parser.parse_args()
     for name in options.scenarios:
         scenarios = [scene(name, seed) for seed in SEEDS]
         for peer in options.peer or present()[0]:
-            keep(name, peer, *search(peer, scenarios))
+            keep(name, peer, *search(peer, scenarios, options.trials))
 
 
 def scene(name: str, seed: int) -> Scenario:

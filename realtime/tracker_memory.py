@@ -21,7 +21,7 @@ from tracking.tracks import Tracks
 
 FILE = "tracker.state"
 MOST_BYTES = 64_000_000
-"""Larger states are not saved: some 80,000 tracks, more than one frame ever shows."""
+"""Larger states are not saved: some 200,000 tracks, more than one frame ever shows."""
 MOST_STARTS = 2
 """So many processes may begin with one state: if both died before they saved another, it may be the reason."""
 CHECK_BYTES = 4

@@ -24,7 +24,7 @@ MOST_FOR = 3.0
 """No cue alone says more than this for a link."""
 WITHIN_FLOOR = 0.02
 FEWEST = 5
-"""From fewer links nothing is learned."""
+"""Fewer links teach less."""
 CHI = 0.455
 """Median of the square of a normal variable, as a share of its variance."""
 
@@ -48,7 +48,7 @@ class Cues:
         """After `differences[5, L]` were seen along links, NaN where unknown; `gain` is the weight of this frame."""
         within = np.square(self.within)
         _learn(within, differences, gain)
-        both = self.between + gain * (between - self.between)
+        both = np.where(np.isfinite(between), self.between + gain * (between - self.between), self.between)
         return Cues(np.maximum(np.sqrt(within), WITHIN_FLOOR), both)
 
 
@@ -56,8 +56,8 @@ class Cues:
 def _learn(squares: Floats, differences: Floats, gain: float) -> None:
     for cue in range(len(squares)):
         known = differences[cue][~np.isnan(differences[cue])]
-        if len(known) >= FEWEST:
-            squares[cue] += gain * (median(known**2) / CHI - squares[cue])
+        if len(known) > 0:
+            squares[cue] += gain * min(1.0, len(known) / FEWEST) * (median(known**2) / CHI - squares[cue])
 
 
 @compiled
@@ -90,9 +90,10 @@ def spread(cells: Cells, looks: Floats) -> Floats:
 
 
 def looks_of(cells: Cells) -> Floats:
-    """Logarithms of area and intensity, `[N, 2]`."""
+    """Logarithms of area and intensity, `[N, 2]`; NaN where there is no number."""
     looks = np.empty((len(cells), 2))
     looks[:, AREA], looks[:, INTENSITY] = cells.area_um2, cells.mean_intensity
+    looks[np.isinf(looks)] = np.nan
     return np.log(np.maximum(looks, 1e-6, out=looks), out=looks)
 
 

@@ -53,6 +53,8 @@ KNOWN = 2
 """Frames in which a mother must have been seen: a clump of two cells falls apart like a dividing one."""
 RESTS = 5
 """Frames for which daughters do not divide again."""
+NEAREST = 6
+"""As many young cells near a mother are considered."""
 REACH = 1.6
 """Daughters are searched up to so many diameters from the mother."""
 AGE = 5
@@ -70,11 +72,11 @@ class Division:
 
 
 def find_divisions(
-    state: TrackState, expected: Motions, cell_of: Ints, barred: Ints, scenery: Scenery
+    state: TrackState, expected: Motions, cell_of: Ints, busy: list[int], barred: list[int], scenery: Scenery
 ) -> list[Division]:
     """Divisions that are sure enough to be told now, in the order of mothers; nobody takes part in two.
 
-    `barred` are rows of cells that cannot be daughters.
+    `busy` are rows of tracks that cannot be mothers, `barred` rows of cells that cannot be daughters.
     """
     n = len(scenery.cells)
     owner = np.full(n, -1)
@@ -82,7 +84,7 @@ def find_divisions(
     owner[cell_of[linked]] = linked
     age = _ages(state, owner)
     age[barred] = MEMORY
-    triples = _triples(state, cell_of, age, scenery)
+    triples = _triples(state, cell_of, age, busy, scenery)
     if len(triples) == 0:
         return []
     confidence = _confidences(triples, state, expected, owner, age, scenery)
@@ -105,7 +107,7 @@ def _ages(state: TrackState, owner: Ints) -> Ints:
     return np.where(owner < 0, 0, np.where(too_old, MEMORY, state.age[owner] + 1))
 
 
-def _triples(state: TrackState, cell_of: Ints, age: Ints, scenery: Scenery) -> Ints:
+def _triples(state: TrackState, cell_of: Ints, age: Ints, busy: list[int], scenery: Scenery) -> Ints:
     """Everything that is worth a thought: mothers, and young cells within reach of where they were whole.
 
     `[T, 6]`: the mother's row; two cells, the first one her own if she has one; whether it is; frames back to the last
@@ -116,12 +118,13 @@ def _triples(state: TrackState, cell_of: Ints, age: Ints, scenery: Scenery) -> I
         return np.empty((0, 6), np.int64)
     old_enough = (state.parent == 0) | (state.age >= RESTS)
     free = (state.host == 0) & (state.missed < MEMORY) & np.isnan(state.clump[:, 2])
+    free[busy] = False
     mothers = np.flatnonzero(state.confirmed & old_enough & free)
     if mothers.size == 0:
         return np.empty((0, 6), np.int64)
-    reach_um = np.full(young.size, REACH * scenery.diameter_um)
-    daughter, mother = pairs_within(scenery.cells.xy_um[young], reach_um, state.past[mothers, 0, :2])
-    order = np.argsort(mother, kind="stable")
+    cells_um, was_um = scenery.cells.xy_um[young], state.past[mothers, 0, :2]
+    daughter, mother = pairs_within(cells_um, np.full(young.size, REACH * scenery.diameter_um), was_um)
+    order = np.lexsort((np.square(cells_um[daughter] - was_um[mother]).sum(axis=1), mother))
     # Frames with a cell, and frames alive, up to the one in which she was last whole.
     return _combined(
         mothers[mother[order]], young[daughter[order]], cell_of, age, np.minimum(state.hits - KNOWN, state.age)
@@ -130,18 +133,18 @@ def _triples(state: TrackState, cell_of: Ints, age: Ints, scenery: Scenery) -> I
 
 @compiled
 def _combined(mother: Ints, daughter: Ints, cell_of: Ints, age: Ints, most_back: Ints) -> Ints:
-    """Pairs of a mother and a young cell, in the order of mothers, to triples; `most_back[M]` frames she is known for."""
-    most = 0
-    for k in range(len(mother)):  # a young cell with its mother's own one, or with each other young cell
-        most += 2 + np.searchsorted(mother, mother[k], side="right") - np.searchsorted(mother, mother[k])
-    found = np.empty((most, 6), np.int64)
+    """Pairs of a mother and a young cell, in the order of mothers, the nearest first, to triples.
+
+    Only the nearest are combined. `most_back[M]`: frames for which a mother is known.
+    """
+    found = np.empty((len(mother) * max(NEAREST, 2), 6), np.int64)
     n = first = 0
     while first < len(mother):
         m, own = mother[first], cell_of[mother[first]]
         last = first
         while last < len(mother) and mother[last] == m:
             last += 1
-        for k in range(first, last):
+        for k in range(first, min(last, first + NEAREST)):
             cell = daughter[k]
             if own >= 0:
                 for back in (age[cell] + 1, age[cell] + 2):  # the other daughter may have been seen a frame earlier

@@ -22,8 +22,13 @@ class Field:
         if cells.stage_from_pixel is None or cells.shape is None:
             return cls(None, np.zeros(2), 1.0)
         affine = np.asarray(cells.stage_from_pixel).reshape(2, 3)
-        inverse = np.linalg.inv(affine[:, :2])
         scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
+        if not scale > 0:
+            raise ValueError(
+                f"frame {cells.frame_index}: stage_from_pixel {cells.stage_from_pixel} maps all pixels onto a line; it must "
+                "have a width and a height in µm"
+            )
+        inverse = np.linalg.inv(affine[:, :2])
         return cls(np.column_stack([inverse, -inverse @ affine[:, 2]]), np.array(cells.shape[::-1], float), scale)
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.cells import Floats
-from tracking.clumps import Merger, settle
+from tracking.clumps import Merger, is_clump, settle
 from tracking.division import Division
 from tracking.motion import Motions
 from tracking.scenery import Scenery
@@ -14,8 +14,10 @@ from tracking.tracks import COASTING, Bools, Ints, TrackEvent
 
 LOOKS_WEIGHT = 0.3
 """Share of the newest sighting in a track's area and intensity."""
-TENTATIVE_MISSED, HIDDEN_MISSED = 1, 20
-"""Frames without a cell after which a tentative track, and one hidden in a clump, has ended."""
+TENTATIVE_MISSED = 1
+"""Frames without a cell after which a tentative track has ended."""
+HIDDEN_FRAMES = 200
+"""Frames after which a track hidden in a clump has ended: what is never seen apart is one cell."""
 MITOTIC_FADES = 0.5
 """A look that said "mitotic" counts half in the next frame: phases are short, and classifiers flicker."""
 
@@ -31,13 +33,17 @@ def followed(
 ) -> TrackState:
     """All tracks one frame on: what their cells say, or where they are expected and how probably they are `there[M]`."""
     cells = scenery.cells
-    places, host, clump, seen = settle(before, expected, cells, cell_of, mergers)
+    now = settle(before, expected, cells, cell_of, mergers)
     linked = cell_of >= 0
     rows = np.flatnonzero(linked)
-    cell, alone = cell_of[rows], rows[np.isnan(clump[rows, 2])]
-    moved = scenery.motion.update(expected, places, seen)
+    cell, alone = cell_of[rows], rows[np.isnan(now.clump[rows, 2])]
+    moved = scenery.motion.update(expected, now.places_um, now.seen)
     looks, p_class, embedding, label = before.looks.copy(), before.p_class, before.embedding, np.zeros_like(cell_of)
-    looks[alone] += LOOKS_WEIGHT * (scenery.looks[cell_of[alone]] - looks[alone])
+    looks[alone] = _smoothed(looks[alone], scenery.looks[cell_of[alone]])
+    freed = np.flatnonzero(before.host_of_clump & np.isnan(now.clump[:, 2]) & linked)
+    large = freed[[is_clump(before, cells, row, int(cell_of[row])) for row in freed.tolist()]] if freed.size else freed
+    looks[large] = scenery.looks[cell_of[large]]  # nobody is believed to be hidden in it any more
+    released = (before.host > 0) & (now.host == 0) & ~linked
     label[rows] = cells.label[cell]
     if p_class.shape[1] > 1:
         p_class = p_class.copy()
@@ -49,17 +55,17 @@ def followed(
         embedding[rows] = np.where(known, newer, cells.embedding[cell])
     past = np.empty_like(before.past)
     past[:, 1:] = before.past[:, : MEMORY - 1]
-    past[:, 0, :2], past[:, 0, 2], past[:, 0, 3] = places, looks[:, 0], MITOTIC_FADES * before.past[:, 0, 3]
+    past[:, 0, :2], past[:, 0, 2], past[:, 0, 3] = now.places_um, looks[:, 0], MITOTIC_FADES * before.past[:, 0, 3]
     past[alone, 0, 2] = scenery.looks[cell_of[alone], 0]
     past[rows, 0, 3] = np.maximum(past[rows, 0, 3], scenery.mitotic[cell])
     return replace(
         before,
         age=before.age + 1,
         hits=before.hits + linked,
-        missed=np.where(linked, 0, before.missed + 1),
-        away=np.where(linked, 0, before.away),
+        missed=np.where(linked, 0, np.where(released, 1, before.missed + 1)),
+        away=np.where(linked | released, 0, before.away + (now.seen & ~linked)),
         seen_ns=np.where(linked, cells.t_ns, before.seen_ns),
-        there=np.where(linked, 1.0, there),
+        there=np.where(now.seen, 1.0, there),
         xy_um=moved.xy_um,
         velocity_um_s=moved.velocity_um_s,
         variance=moved.variance,
@@ -69,9 +75,15 @@ def followed(
         embedding=embedding,
         label=label,
         past=past,
-        host=host,
-        clump=clump,
+        host=now.host,
+        clump=now.clump,
     )
+
+
+def _smoothed(looks: Floats, newest: Floats) -> Floats:
+    """Looks after another sighting; what could not be measured changes nothing."""
+    known = np.where(np.isnan(looks), newest, looks)
+    return np.where(np.isnan(newest), looks, known + LOOKS_WEIGHT * (newest - known))
 
 
 def counted_away(state: TrackState, inside_um: Floats, diameter_um: float) -> TrackState:
@@ -85,9 +97,9 @@ def counted_away(state: TrackState, inside_um: Floats, diameter_um: float) -> Tr
 def ended(state: TrackState, t_ns: int, max_missed: int, max_away_ns: float) -> Bools:
     """Tracks that were not seen for too long, `[M]`."""
     allowed = np.where(state.confirmed, max_missed, min(TENTATIVE_MISSED, max_missed))
-    allowed = np.where(state.host > 0, HIDDEN_MISSED, allowed)
-    unseen_ns = t_ns - state.seen_ns
-    return (state.missed - state.away > allowed) | ((state.away > 0) & (unseen_ns > max_away_ns))
+    hidden = state.host > 0
+    too_long = np.where(hidden, state.missed > HIDDEN_FRAMES, (state.away > 0) & (t_ns - state.seen_ns > max_away_ns))
+    return (state.missed - state.away > allowed) | too_long
 
 
 def started(
@@ -123,26 +135,28 @@ def started(
 
 
 def divided(
-    state: TrackState, owner: Ints, divisions: list[Division], first_id: int
-) -> tuple[TrackState, list[int], list[int], list[TrackEvent]]:
-    """The state knowing the parents of young tracks that are daughters; cells of the other daughters, which begin
-    tracks from `first_id` on, and their mothers; and what there is to tell."""
-    parent, confirmed = state.parent.copy(), state.confirmed.copy()
-    cells, mothers, events = list[int](), list[int](), list[TrackEvent]()
+    state: TrackState, known: Bools, cell_of: Ints, divisions: list[Division], first_id: int
+) -> tuple[TrackState, dict[int, int], list[TrackEvent]]:
+    """The state knowing who is confirmed, `known[M]` and daughters, and the parents of daughters that have a track;
+    cells of the other daughters, which begin tracks from `first_id` on, with their mothers' ids; and what to tell."""
+    parent, confirmed = state.parent.copy(), known.copy()
+    owner = {int(cell_of[row]): row for row in np.flatnonzero(cell_of >= 0).tolist()} if divisions else {}
+    begins, events = dict[int, int](), list[TrackEvent]()
     for division in divisions:
         mother, names = int(state.id[division.mother]), list[int]()
         for cell in division.cells:
-            row = int(owner[cell])
+            row = owner.get(cell, COASTING)
             if row in (COASTING, division.mother):
-                names.append(first_id + len(cells))
-                cells.append(cell)
-                mothers.append(mother)
+                names.append(first_id + len(begins))
+                begins[cell] = mother
             else:
                 names.append(int(state.id[row]))
                 parent[row], confirmed[row] = mother, True
         pair = (min(names), max(names))
         events.append(TrackEvent("divided", mother, pair, division.confidence, division.late_frames))
-    return replace(state, parent=parent, confirmed=confirmed), cells, mothers, events
+    newly = state.id[confirmed & ~state.confirmed]
+    events += [TrackEvent("confirmed", i) for i in newly.tolist()]
+    return replace(state, parent=parent, confirmed=confirmed), begins, events
 
 
 def endings(state: TrackState, ends: Bools, at_edge: Bools) -> list[TrackEvent]:
@@ -157,8 +171,8 @@ def beginnings(ids: Ints, at_edge: Bools) -> list[TrackEvent]:
     return [TrackEvent("entered" if edge else "born", i) for i, edge in pairs]
 
 
-def meetings(before: TrackState, mergers: list[Merger], cell_of: Ints) -> list[TrackEvent]:
-    """Who was merged with whom, and who has a cell of its own again."""
+def meetings(before: TrackState, after: TrackState, mergers: list[Merger]) -> list[TrackEvent]:
+    """Who was merged with whom, and who is expected to have a cell of its own again."""
     merged = [TrackEvent("merged", int(before.id[m.hidden]), (int(before.id[m.host]),)) for m in mergers]
-    apart = np.flatnonzero((before.host > 0) & (cell_of >= 0))
-    return merged + [TrackEvent("split", int(before.id[row]), (int(before.host[row]),)) for row in apart.tolist()]
+    apart = np.flatnonzero((before.host > 0) & (after.host == 0)).tolist()
+    return merged + [TrackEvent("split", int(before.id[row]), (int(before.host[row]),)) for row in apart]

@@ -12,7 +12,7 @@ import numpy as np
 from models.cells import Floats
 from models.labelling import compiled
 from tracking.assignment import assign
-from tracking.cues import AREA, CLASS, EMBEDDING, INTENSITY, OVERLAP, angle, cost
+from tracking.cues import AREA, CLASS, EMBEDDING, INTENSITY, MOST_FOR, OVERLAP, angle, cost
 from tracking.motion import TAILS, Motions
 from tracking.neighbours import pairs_within
 from tracking.overlap import uncovered
@@ -25,6 +25,8 @@ OUTSIDE = 0.9
 """Probability that a track expected outside the field has no cell."""
 HIDDEN = 0.7
 """Probability that a track hidden in a clump is still hidden in the next frame."""
+CLEARLY = 0.25
+"""A jump is believed if it finds the cells of so many more tracks, as a share."""
 CUT_OFF = 0.6
 """Nearer to the edge than this many diameters, a cell may be cut off by it."""
 VANISHES = 0.0005
@@ -59,10 +61,11 @@ def link_all(state: TrackState, expected: Motions, scenery: Scenery) -> tuple[Mo
     A small push that all cells get helps to link them, but is left to the filter: it may be the beginning of a drift.
     """
     links, cells_um = link(state, expected, scenery), scenery.cells.xy_um
-    sure = np.flatnonzero(state.confirmed & (state.missed == 0))
+    sure = np.flatnonzero(state.confirmed & (state.missed == 0) & (links.inside_um > 0))
     found = sure[links.cell_of[sure] >= 0]
     sigma_um = typical(scenery.motion.seen_variance(expected)[sure])
-    if len(sure) >= FEWEST and len(found) < len(sure) / 2:
+    jumped = len(sure) >= FEWEST and len(found) < len(sure) / 2
+    if jumped:
         moved_um = jumped_um(expected.xy_um[sure], cells_um, scenery.diameter_um)
     else:
         moved_um = slipped_um(cells_um[links.cell_of[found]] - expected.xy_um[found], sigma_um)
@@ -70,29 +73,40 @@ def link_all(state: TrackState, expected: Motions, scenery: Scenery) -> tuple[Mo
         return expected, links
     shifted = replace(expected, xy_um=expected.xy_um + moved_um)
     again = link(state, shifted, scenery)
-    if (again.cell_of >= 0).sum() < (links.cell_of >= 0).sum():
+    more = int((again.cell_of >= 0).sum()) - int((links.cell_of >= 0).sum())
+    if more < (CLEARLY * len(sure) if jumped else 0):
         return expected, links
     return (expected if np.hypot(*moved_um) < JUMP * sigma_um else shifted), again
 
 
 def link(state: TrackState, expected: Motions, scenery: Scenery) -> Links:
     """The most likely links between tracks where they are expected and cells."""
-    cells = scenery.cells
+    cells, in_clump = scenery.cells, state.host_of_clump
     variance = scenery.motion.seen_variance(expected)
-    reach_um = scenery.gate_sigmas * np.sqrt(variance)
-    in_clump = state.host_of_clump
+    inside_um = scenery.field.inside_um(expected.xy_um)
+    seen, there = _chances(state, inside_um, scenery)
+    alone = np.log(seen) - np.log1p(-seen) - DOUBT * ((state.hits < 2) | (state.host > 0))
+    new = -np.log(scenery.newcomers(scenery.inside_um))
+    slope, bonus = scenery.cues.weights()
+
+    reach_um = np.minimum(scenery.gate_sigmas * np.sqrt(variance), _useful_um(variance, alone, new, bonus))
     if in_clump.any():
         reach_um = reach_um + np.where(in_clump, np.hypot(*np.nan_to_num(state.clump[:, :2]).T), 0.0)
-    inside_um = scenery.field.inside_um(expected.xy_um)
     track, cell = pairs_within(expected.xy_um, reach_um, cells.xy_um)
     differences = _differences(state, track, cell, scenery)
-    alone, new, there = _alternatives(state, inside_um, scenery)
-    slope, bonus = scenery.cues.weights()
     gain = _gains(
         track, cell, expected.xy_um, variance, cells.xy_um, differences, slope, bonus, alone, new,
         state.clump, in_clump, scenery.looks,
     )  # fmt: skip
     return Links(track, cell, differences, assign(track, cell, gain, len(state), len(cells)), inside_um, there)
+
+
+def _useful_um(variance: Floats, alone: Floats, new: Floats, bonus: Floats) -> Floats:
+    """Beyond this distance no link can gain anything, whatever the cues say, `[M]`."""
+    most = alone + (new.max() if new.size else 0.0) + np.minimum(bonus, MOST_FOR).sum()
+    over = np.clip((most - np.log(2 * np.pi * variance)) / (TAILS / 2 + 1), 0.0, 50.0)
+    reach: Floats = np.sqrt(variance * TAILS * np.expm1(over))
+    return reach
 
 
 @compiled
@@ -165,21 +179,17 @@ def _class_differences(
         differences[k] = total / 2
 
 
-def _alternatives(state: TrackState, inside_um: Floats, scenery: Scenery) -> tuple[Floats, Floats, Floats]:
-    """Costs of a track without a cell, `[M]`, above those of having one; of a cell that is new, `[N]`; and the
-    probability, `[M]`, that a track which gets no cell is still there.
+def _chances(state: TrackState, inside_um: Floats, scenery: Scenery) -> tuple[Floats, Floats]:
+    """Probabilities, `[M]`: that a track has a cell in this frame; and if it has none, that it is there nevertheless.
 
-    A track without a cell was missed, or is gone: at the edge it has probably left, and where hardly any detection is
-    missed it has probably vanished. Each further frame without a cell makes that more likely.
+    Still there? If not, it has left (at the edge) or vanished. Seen? If not, it was missed. A track that was not seen for
+    some frames may be gone already: the more likely, the rarer detections are missed.
     """
     rates = scenery.rates
-    missed = np.where(state.confirmed, rates.missed, rates.fading)
+    at_edge, hidden = inside_um < scenery.edge_um, state.host > 0
     leaves = max(rates.missed_at_edge - rates.missed, VANISHES)
-    goes = np.where(inside_um < scenery.edge_um, leaves, VANISHES)
-    hidden = state.host > 0
-    missed[hidden], goes[hidden] = HIDDEN, 0.0
-    missed[inside_um < 0] = OUTSIDE
-    stays = state.there * (1 - goes)
+    stays = state.there * (1 - np.where(hidden, 0.0, np.where(at_edge, leaves, VANISHES)))
+    missed = np.where(state.confirmed, rates.missed, rates.fading)
+    missed = np.where(inside_um < 0, OUTSIDE, np.where(hidden, HIDDEN, missed))
     seen = stays * (1 - missed)
-    alone = np.log(seen) - np.log1p(-seen) - DOUBT * ((state.hits < 2) | hidden)
-    return alone, -np.log(scenery.newcomers(scenery.inside_um)), np.maximum(stays * missed / (1 - seen), LEAST_THERE)
+    return seen, np.maximum(stays * missed / (1 - seen), LEAST_THERE)

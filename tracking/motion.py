@@ -111,22 +111,39 @@ def first_guess(diameter_um: float, dt_s: float) -> Motion:
 
 
 def learned(
-    motion: Motion, expected: Motions, measured_um: Floats, dt_s: float, diameter_um: float, gain: float
+    motion: Motion,
+    expected: Motions,
+    measured_um: Floats,
+    dt_s: float,
+    usual_dt_s: float,
+    diameter_um: float,
+    gain: float,
 ) -> Motion:
     """A motion under which these sightings would surprise as much as expected, and not along the direction of motion.
 
     The filter's surprises are white if its noise is right (Mehra 1970). Their median is used, so that a few wrong links
-    teach nothing; `gain` is the share of the step taken.
+    teach nothing; `gain` is the share of the step taken. What cells can be told apart by bounds what is learned, at the
+    usual interval: a single odd one teaches little.
     """
     size, ahead = _surprises(*expected.columns(), measured_um, dt_s, motion.jitter_um**2)
-    per_frame_um, (slow, fast), (brief, long) = diameter_um / dt_s, STEPS, LASTING
-    speed_um_s = motion.speed_um_s * min(max(size, 0.1), 10.0) ** (gain / 2)
-    persistence_s = motion.persistence_s * np.exp(gain * min(max(ahead, -1.0), 1.0))
+    per_frame_um, (slow, fast), (brief, long) = diameter_um / usual_dt_s, STEPS, LASTING
+    faster = min(max(size, 0.1), 10.0) ** (gain / 2)
+    longer = float(np.exp(gain * min(max(ahead, -1.0), 1.0)))
     return Motion(
-        min(max(speed_um_s, slow * per_frame_um), fast * per_frame_um),
-        float(min(max(persistence_s, brief * dt_s), long * dt_s)),
+        motion.speed_um_s * _bounded(faster, motion.speed_um_s, (slow * per_frame_um, fast * per_frame_um)),
+        motion.persistence_s * _bounded(longer, motion.persistence_s, (brief * usual_dt_s, long * usual_dt_s)),
         motion.jitter_um,
     )
+
+
+def _bounded(factor: float, value: float, bounds: tuple[float, float]) -> float:
+    """A factor that takes a value no further out of its bounds than it is."""
+    low, high = bounds
+    if value * factor < low:
+        return min(max(low / value, factor), 1.0) if value >= low else max(factor, 1.0)
+    if value * factor > high:
+        return max(min(high / value, factor), 1.0) if value <= high else min(factor, 1.0)
+    return factor
 
 
 @compiled

@@ -9,6 +9,9 @@ from models.cells import Cells, Floats, Labels
 from models.labelling import compiled
 from tracking.tracks import Ints
 
+MOST_LABELS = 10_000_000
+"""Pixels are counted in a row a label; of images with larger labels nothing is known."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -22,7 +25,7 @@ class Seen:
         """None if the cells came without their label image or place."""
         if cells.labels is None or cells.stage_from_pixel is None:
             return None
-        return cls(cells.labels, cells.stage_from_pixel)
+        return cls(np.require(cells.labels, np.int32, ["C", "W"]), cells.stage_from_pixel)
 
 
 def uncovered(before: Seen | None, now: Seen | None, label_before: Ints, label_now: Ints) -> Floats:
@@ -33,6 +36,8 @@ def uncovered(before: Seen | None, now: Seen | None, label_before: Ints, label_n
     """
     unknown = np.full(len(label_before), np.nan)
     if before is None or now is None or len(label_before) == 0:
+        return unknown
+    if max(int(label_before.max()), int(label_now.max())) > MOST_LABELS:
         return unknown
     a, b, c0, d, e, f0 = before.stage_from_pixel
     a1, b1, c1, d1, e1, f1 = now.stage_from_pixel

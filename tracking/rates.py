@@ -24,13 +24,11 @@ class Rates:
     missed_at_edge: float = 0.1
     new_at_edge: float = 0.1
 
-    def learned(
-        self, cell_of: Ints, known: Bools, seen_once: Bools, track_inside_um: Floats, cell_inside_um: Floats,
-        edge_um: float, gain: float,
-    ) -> "Rates":  # fmt: skip
-        """After a frame in which tracks got the cells `cell_of[M]`, -1 for none; cells whose depth is NaN do not count."""
-        lost, new = _counted(cell_of, known, track_inside_um, cell_inside_um, edge_um)
-        fading = _counted(cell_of, seen_once, track_inside_um, cell_inside_um, edge_um)[0]
+    def learned(self, fates: "Fates", edge_um: float, gain: float) -> "Rates":
+        """After a frame; `edge_um` is as far inside the field as cells come from outside."""
+        lost = _alone(fates.cell_of, fates.known, fates.track_inside_um, edge_um)
+        fading = _alone(fates.cell_of, fates.seen_once, fates.track_inside_um, edge_um)
+        new = _unclaimed(fates.cell_of, fates.clear_cell, fates.cell_inside_um, edge_um)
         return Rates(
             missed=_rate(self.missed, lost[INSIDE], gain, (0.002, 0.3)),
             new=_rate(self.new, new[INSIDE], gain, (0.0005, 0.3)),
@@ -38,6 +36,18 @@ class Rates:
             missed_at_edge=_rate(self.missed_at_edge, lost[EDGE], gain, (0.01, 0.5)),
             new_at_edge=_rate(self.new_at_edge, new[EDGE], gain, (0.01, 0.5)),
         )
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What became of M tracks and N cells in a frame."""
+
+    cell_of: Ints  # [M] -1 for none
+    known: Bools  # [M] confirmed tracks that had a cell in the frame before
+    seen_once: Bools  # [M] tracks that began in the frame before
+    clear_cell: Bools  # [N] false for cells that may be the lost track next to them
+    track_inside_um: Floats  # [M] how far inside the field they were expected
+    cell_inside_um: Floats  # [N]
 
 
 def _rate(rate: float, counted: tuple[int, int], gain: float, between: tuple[float, float]) -> float:
@@ -50,31 +60,30 @@ def _rate(rate: float, counted: tuple[int, int], gain: float, between: tuple[flo
 
 
 @compiled
-def _counted(
-    cell_of: Ints, which: Bools, track_inside_um: Floats, cell_inside_um: Floats, edge_um: float
-) -> tuple[tuple[tuple[int, int], tuple[int, int]], tuple[tuple[int, int], tuple[int, int]]]:
-    """Tracks among `which` without a cell, and cells without a track: so many of so many, inside and at the edge."""
-    claimed = np.zeros(len(cell_inside_um), np.bool_)
-    lost_inside = tracks_inside = lost_edge = tracks_edge = 0
+def _alone(cell_of: Ints, which: Bools, inside_um: Floats, edge_um: float) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of the tracks in question, how many have no cell, and how many there are: inside, and at the edge."""
+    alone, n = [0, 0], [0, 0]
+    for row in range(len(cell_of)):
+        if which[row]:
+            where = EDGE if inside_um[row] < edge_um else INSIDE
+            n[where] += 1
+            alone[where] += cell_of[row] < 0
+    return (alone[INSIDE], n[INSIDE]), (alone[EDGE], n[EDGE])
+
+
+@compiled
+def _unclaimed(
+    cell_of: Ints, which: Bools, inside_um: Floats, edge_um: float
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of the cells in question, how many have no track, and how many there are: inside, and at the edge."""
+    claimed = np.zeros(len(which), np.bool_)
     for row in range(len(cell_of)):
         if cell_of[row] >= 0:
             claimed[cell_of[row]] = True
-        if which[row]:
-            if track_inside_um[row] < edge_um:
-                tracks_edge += 1
-                lost_edge += cell_of[row] < 0
-            else:
-                tracks_inside += 1
-                lost_inside += cell_of[row] < 0
-    new_inside = cells_inside = new_edge = cells_edge = 0
-    for cell in range(len(claimed)):
-        if np.isnan(cell_inside_um[cell]):
-            continue
-        if cell_inside_um[cell] < edge_um:
-            cells_edge += 1
-            new_edge += not claimed[cell]
-        else:
-            cells_inside += 1
-            new_inside += not claimed[cell]
-    lost = ((lost_inside, tracks_inside), (lost_edge, tracks_edge))
-    return lost, ((new_inside, cells_inside), (new_edge, cells_edge))
+    new, n = [0, 0], [0, 0]
+    for cell in range(len(which)):
+        if which[cell]:
+            where = EDGE if inside_um[cell] < edge_um else INSIDE
+            n[where] += 1
+            new[where] += not claimed[cell]
+    return (new[INSIDE], n[INSIDE]), (new[EDGE], n[EDGE])

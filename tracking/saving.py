@@ -1,5 +1,6 @@
 """What a tracker remembers, as bytes: so that a restarted process goes on with the same identities."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -89,4 +90,14 @@ def made_of(name: str, kind: type[Made], values: Mapping[str, Any], like: Made) 
             not isinstance(given[key], np.ndarray) or (given[key].dtype, given[key].ndim) != (value.dtype, value.ndim)
         ):
             raise ValueError(f"the state's {name}.{key} is no array like a tracker's; start with a new tracker")
+        if isinstance(value, float):
+            number(given, key)
     return kind(**given)
+
+
+def number(numbers: Mapping[str, Any], name: str) -> float:
+    """A finite number. Raises ValueError if there is none of that name."""
+    value = numbers.get(name)
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"the state's {name} is {value}, not a finite number; start with a new tracker")
+    return value

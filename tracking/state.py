@@ -62,9 +62,12 @@ class TrackState:
         pairs = zip(self._columns(), other._columns(), strict=True)
         return TrackState(*(np.concatenate(pair) for pair in pairs))
 
-    def ragged(self) -> list[str]:
-        """Columns with another number of rows than there are ids."""
-        return [field.name for field in fields(self) if len(getattr(self, field.name)) != len(self.id)]
+    def check(self) -> None:
+        """Raise ValueError if this cannot be the state of a tracker."""
+        if ragged := [f.name for f in fields(self) if len(getattr(self, f.name)) != len(self.id)]:
+            raise ValueError(f"the state's {', '.join(ragged)} have other numbers of tracks; start with a new tracker")
+        if (np.diff(self.id, prepend=0) <= 0).any() or not np.isfinite(self.xy_um + self.variance[:, :1]).all():
+            raise ValueError("the state's ids or places are not those of a tracker; start with a new tracker")
 
     def _columns(self) -> list[npt.NDArray[Any]]:
         return [getattr(self, field.name) for field in fields(self)]

@@ -4,34 +4,31 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Meta
 
 from acquisition.clock import NS_PER_S
 from acquisition.commands import Positive
 from models.cells import Cells, Floats
 from tracking import lifecycle
-from tracking.clumps import find_mergers
-from tracking.cues import FIRST_WITHIN, Cues, looks_of, spread
+from tracking.checking import check
+from tracking.clumps import Merger, find_mergers
+from tracking.cues import Cues, looks_of
 from tracking.division import Division, find_divisions
 from tracking.field import Field
-from tracking.linking import Links, link_all
-from tracking.motion import Motion, Motions, first_guess, learned
-from tracking.neighbours import pairs_within
+from tracking.learning import Given, Learned
+from tracking.linking import link_all
+from tracking.motion import Motion, Motions, first_guess
 from tracking.overlap import Seen
 from tracking.rates import Rates
 from tracking.robust import median
-from tracking.saving import made_of, packed, parts_of, unpacked
+from tracking.saving import made_of, number, packed, parts_of, unpacked
 from tracking.scenery import Scenery
 from tracking.shift import FEWEST
 from tracking.state import TrackState, no_tracks
-from tracking.tracks import COASTING, Bools, Ints, TrackEvent, Tracks
+from tracking.tracks import COASTING, Ints, TrackEvent, Tracks
 
-FASTEST_LEARNING, SLOWEST_LEARNING = 0.5, 0.04
-"""Weight of a frame in what is learned about the cells: at the start, and later."""
-
-
-NUMBERS = ("t_ns", "next_id", "diameter_um", "n_learned")
-"""Of a tracker's memory, what is neither table nor learned."""
+LEARNED_NUMBERS = ("diameter_um", "usual_dt_s", "longest_dt_s", "n_frames")
 
 
 class Tracker(Protocol):
@@ -71,15 +68,12 @@ class CausalTracker:
 
     def __post_init__(self) -> None:
         self.state = no_tracks(0, 0)
-        self.class_names: tuple[str, ...] = ()
+        self.class_names: tuple[str, ...] | None = None
         self.t_ns = 0
         self.next_id = 1
-        self.motion: Motion | None = None
-        self.cues = Cues(FIRST_WITHIN, np.zeros(len(FIRST_WITHIN)))
-        self.rates = Rates()
-        self.diameter_um = 0.0
-        self.n_learned = 0
+        self.learned = Learned()
         self.seen: Seen | None = None
+        self._given = Given(self.speed_um_s, self.persistence_s, self.jitter_um)
 
     def update(self, cells: Cells) -> Tracks:
         """The tracks alive at this frame. Raises ValueError if time goes back or the classes change."""
@@ -92,22 +86,24 @@ class CausalTracker:
         mergers = find_mergers(before, expected, cells, cell_of, vanished, scenery.diameter_um)
         for merger in mergers:
             cell_of[merger.host], cell_of[merger.hidden] = merger.cell, COASTING
-        separated = cell_of[(before.host > 0) & (cell_of >= 0)]
-        divided = find_divisions(before, expected, cell_of, separated, scenery) if self.divisions else []
+        divided = self._divided(before, expected, cell_of, mergers, scenery)
 
         after = lifecycle.followed(before, expected, cell_of, links.there, mergers, scenery, self.class_weight)
-        self.state, cell_row, events = self._turnover(after, cell_of, divided, scenery)
-        self._learn(before, expected, links, scenery)
+        events = lifecycle.meetings(before, after, mergers)
+        self.state, cell_row, changes = self._turnover(after, cell_of, divided, scenery)
+        self.learned = self.learned.from_links(before, expected, links, scenery, self._given)
         self.seen = scenery.seen_now
-        return self._tracks(cells, cell_row, (*events, *lifecycle.meetings(before, mergers, cell_of)))
+        return self._tracks(cells, cell_row, (*changes, *events))
 
     def saved(self) -> bytes:
         """Everything it remembers but the last label image; the same bytes for the same memory."""
-        numbers = {name: getattr(self, name) for name in NUMBERS} | parts_of("rates", self.rates)
-        if self.motion is not None:
-            numbers |= parts_of("motion", self.motion)
-        arrays = parts_of("state", self.state) | parts_of("cues", self.cues)
-        return packed(self._settings(), numbers, self.class_names, arrays)
+        learned = self.learned
+        numbers: dict[str, float | int | None] = {"t_ns": self.t_ns, "next_id": self.next_id}
+        numbers |= {name: getattr(learned, name) for name in LEARNED_NUMBERS} | parts_of("rates", learned.rates)
+        if learned.motion is not None:
+            numbers |= parts_of("motion", learned.motion)
+        arrays = parts_of("state", self.state) | parts_of("cues", learned.cues)
+        return packed(self._settings(), numbers, self.class_names or (), arrays)
 
     def restore(self, state: bytes) -> None:
         """Go on as the tracker that was saved. Raises ValueError, and stays as it is, if the state is not its own.
@@ -115,17 +111,21 @@ class CausalTracker:
         Overlap tells nothing in the first frame, since the label image before it is not known.
         """
         numbers, class_names, arrays = unpacked(state, self._settings())
-        if missing := [name for name in NUMBERS if numbers.get(name) is None]:
-            raise ValueError(f"the state lacks {', '.join(missing)}; start with a new tracker")
-        table = made_of("state", TrackState, arrays, no_tracks(0, 0))
-        if ragged := table.ragged():
-            raise ValueError(f"the state's {', '.join(ragged)} have other numbers of tracks; start with a new tracker")
-        cues, rates = made_of("cues", Cues, arrays, self.cues), made_of("rates", Rates, numbers, self.rates)
+        n_embedding = int(arrays["state.embedding"].shape[-1]) if "state.embedding" in arrays else 0
+        table = made_of("state", TrackState, arrays, no_tracks(len(class_names), n_embedding))
+        table.check()
         moving = any(name.startswith("motion.") for name in numbers)
-        self.motion = made_of("motion", Motion, numbers, Motion(1.0, 1.0, 1.0)) if moving else None
-        self.state, self.cues, self.rates, self.class_names, self.seen = table, cues, rates, class_names, None
-        for name in NUMBERS:
-            setattr(self, name, numbers[name])
+        learned = Learned(
+            motion=made_of("motion", Motion, numbers, Motion(1.0, 1.0, 1.0)) if moving else None,
+            cues=made_of("cues", Cues, arrays, Learned().cues),
+            rates=made_of("rates", Rates, numbers, Rates()),
+            **{name: number(numbers, name) for name in LEARNED_NUMBERS},
+        )
+        t_ns, next_id = number(numbers, "t_ns"), number(numbers, "next_id")
+        if len(table) and next_id <= table.id[-1]:
+            raise ValueError(f"the state would give id {next_id} again; start with a new tracker")
+        self.state, self.learned, self.seen = table, learned, None
+        self.t_ns, self.next_id, self.class_names = int(t_ns), int(next_id), class_names or None
 
     def skip_ids(self, used: int) -> None:
         """Give no id up to this one to a new track."""
@@ -136,75 +136,69 @@ class CausalTracker:
 
     def _accept(self, cells: Cells) -> Scenery:
         """What there is to know before tracks are looked at, after checking that these cells can follow the last ones."""
-        if not self.class_names:
+        if self.class_names is None:
             n_embedding = 0 if cells.embedding is None else cells.embedding.shape[1]
             self.state, self.class_names = no_tracks(len(cells.class_names), n_embedding), cells.class_names
             self.t_ns = cells.t_ns
-        elif cells.t_ns < self.t_ns:
-            raise ValueError(
-                f"frame {cells.frame_index} is of {cells.t_ns} ns, before the last one of {self.t_ns} ns; "
-                "the tracker needs frames in the order of their time"
-            )
-        elif cells.class_names != self.class_names:
-            raise ValueError(
-                f"frame {cells.frame_index} has classes {list(cells.class_names)}, but the run began with "
-                f"{list(self.class_names)}: start a new tracker for other classes"
-            )
+        check(cells, self.t_ns, self.class_names)
         if cells.embedding is not None and self.state.embedding.shape[1] != cells.embedding.shape[1]:
             unknown = np.full((len(self.state), cells.embedding.shape[1]), np.nan)
             self.state = replace(self.state, embedding=unknown)
         dt_s, self.t_ns = (cells.t_ns - self.t_ns) / NS_PER_S, cells.t_ns
-        if len(cells):
-            diameter_um = float(np.sqrt(4 / np.pi * max(median(cells.area_um2), 1e-6)))
-            self.diameter_um += (self._learning() if self.diameter_um else 1.0) * (diameter_um - self.diameter_um)
-        return self._scenery(cells, dt_s, max(self.diameter_um, 1e-3))
-
-    def _scenery(self, cells: Cells, dt_s: float, diameter_um: float) -> Scenery:
-        """The first guess at the motion is made when the first interval is known."""
-        motion = self.motion or self._given(first_guess(diameter_um, dt_s or 1.0))
-        if self.motion is None and dt_s > 0 and self.diameter_um:
-            self.motion = motion
+        known = self.learned.looked_at(cells, dt_s, self._given)
+        diameter_um = max(known.diameter_um, 1e-3)
+        motion = known.motion or self._given.applied(first_guess(diameter_um, dt_s or 1.0), diameter_um)
+        if not known.n_frames and known.longest_dt_s > self.learned.longest_dt_s:  # only just guessed
             self.state = replace(self.state, variance=motion.begin(self.state.xy_um, np.zeros(2)).variance)
-        field = Field.of(cells)
+        self.learned, field = known, Field.of(cells)
         return Scenery(
-            cells, looks_of(cells), field.inside_um(cells.xy_um), self._mitotic(cells), field, dt_s, motion, self.cues,
-            self.rates, diameter_um, diameter_um / 2 + 2 * motion.spread_um(dt_s), self.gate_sigmas, self.seen,
+            cells, looks_of(cells), field.inside_um(cells.xy_um), self._mitotic(cells), field, dt_s, motion, known.cues,
+            known.rates, diameter_um, diameter_um / 2 + 2 * motion.spread_um(dt_s), self.gate_sigmas, self.seen,
             Seen.of(cells),
         )  # fmt: skip
+
+    def _divided(
+        self, before: TrackState, expected: Motions, cell_of: Ints, mergers: list[Merger], scenery: Scenery
+    ) -> list[Division]:
+        """Divisions among tracks that have nothing to do with clumps in this frame."""
+        if not self.divisions:
+            return []
+        separated = cell_of[(before.host > 0) & (cell_of >= 0)].tolist()
+        meet = [row for merger in mergers for row in (merger.host, merger.hidden)]
+        barred = separated + [merger.cell for merger in mergers]
+        return find_divisions(before, expected, cell_of, meet, barred, scenery)
 
     def _turnover(
         self, after: TrackState, cell_of: Ints, divided: list[Division], scenery: Scenery
     ) -> tuple[TrackState, Ints, list[TrackEvent]]:
         """The state without tracks that ended and with those that began, the cell of each, and what there is to tell."""
+        known = after.confirmed | (after.hits >= self.confirm_after)
+        after, daughters, events = lifecycle.divided(after, known, cell_of, divided, self.next_id)
         inside_um = scenery.field.inside_um(after.xy_um)
         after = lifecycle.counted_away(after, inside_um, scenery.diameter_um)
-        ends = lifecycle.ended(after, scenery.cells.t_ns, self.max_missed, self.max_away_s * NS_PER_S)
-        events = lifecycle.endings(after, ends, inside_um < scenery.edge_um)
-        confirmed = after.confirmed | (after.hits >= self.confirm_after)
-        events += [TrackEvent("confirmed", i) for i in after.id[confirmed & ~after.confirmed & ~ends].tolist()]
-        after = replace(after, confirmed=confirmed)
+        mothers = np.zeros(len(after), dtype=bool)
+        mothers[[division.mother for division in divided]] = True
+        ends = lifecycle.ended(after, scenery.cells.t_ns, self.max_missed, self.max_away_s * NS_PER_S) & ~mothers
+        events += lifecycle.endings(after, ends, inside_um < scenery.edge_um)
 
-        owner = np.full(len(scenery.cells), COASTING)
-        linked = np.flatnonzero(cell_of >= 0)
-        owner[cell_of[linked]] = linked
-        daughters, mothers = list[int](), list[int]()
-        if divided:
-            after, daughters, mothers, told = lifecycle.divided(after, owner, divided, self.next_id)
-            events += told
-            ends[[division.mother for division in divided]] = True
-            owner[daughters] = len(after)
-        born = np.flatnonzero(owner == COASTING)
-        if ends.any():
-            after, cell_of = after.rows(~ends), cell_of[~ends]
+        claimed = np.zeros(len(scenery.cells), dtype=bool)
+        claimed[cell_of[cell_of >= 0]] = True
+        claimed[list(daughters)] = True  # some are the mother's cell, others nobody's
+        born = np.flatnonzero(~claimed)
+        if (ends | mothers).any():
+            stays = ~(ends | mothers)
+            after, cell_of = after.rows(stays), cell_of[stays]
         if daughters or born.size:
-            rows = np.concatenate([np.array(daughters, np.int64), born])
-            parents = np.array(mothers + [0] * born.size, np.int64)
+            rows = np.concatenate([np.array(list(daughters), np.int64), born])
+            parents = np.array([*daughters.values(), *[0] * born.size], np.int64)
             fresh = lifecycle.started(
                 rows, parents, self.next_id, self._drift(after), scenery, after.embedding.shape[1]
             )
+            begun = fresh.id[len(daughters) :]
+            events += lifecycle.beginnings(begun, scenery.inside_um[born] < scenery.edge_um)
             if self.confirm_after == 1:
                 fresh = replace(fresh, confirmed=np.ones(len(fresh), dtype=bool))
-            events += lifecycle.beginnings(fresh.id[len(daughters) :], scenery.inside_um[born] < scenery.edge_um)
+                events += [TrackEvent("confirmed", i) for i in begun.tolist()]
             self.next_id += len(rows)
             after, cell_of = after.followed_by(fresh), np.concatenate([cell_of, rows])
         return after, cell_of, events
@@ -222,33 +216,6 @@ class CausalTracker:
         columns = [k for k, name in enumerate(cells.class_names) if name in self.mitotic_classes]
         return cells.p_class[:, columns].sum(axis=1) if columns else np.full(len(cells), np.nan)
 
-    def _learning(self) -> float:
-        return max(SLOWEST_LEARNING, min(FASTEST_LEARNING, 1 / (1 + self.n_learned)))
-
-    def _given(self, motion: Motion) -> Motion:
-        """The same with what the settings fix."""
-        return Motion(
-            self.speed_um_s or motion.speed_um_s,
-            self.persistence_s or motion.persistence_s,
-            self.jitter_um or motion.jitter_um,
-        )
-
-    def _learn(self, before: TrackState, expected: Motions, links: Links, scenery: Scenery) -> None:
-        """How these cells move, and how much each cue tells, from links of tracks that are believed."""
-        gain = self._learning()
-        steady = before.confirmed & (before.missed == 0)
-        if self.n_learned:
-            self.rates = self.rates.learned(*_clear_cases(before, expected, links, scenery), scenery.edge_um, gain)
-        good = links.made & (steady & np.isnan(before.clump[:, 2]))[links.track]
-        self.cues = self.cues.learned(links.differences[:, good], spread(scenery.cells, scenery.looks), gain)
-        track, cell = links.track[good], links.cell[good]
-        if self.motion is not None and scenery.dt_s > 0 and track.size >= FEWEST:
-            seen_um = scenery.cells.xy_um[cell]
-            self.motion = self._given(
-                learned(self.motion, expected[track], seen_um, scenery.dt_s, scenery.diameter_um, gain)
-            )
-            self.n_learned += 1
-
     def _tracks(self, cells: Cells, cell_row: Ints, events: tuple[TrackEvent, ...]) -> Tracks:
         state = self.state
         xy_um = state.xy_um.copy()
@@ -256,36 +223,23 @@ class CausalTracker:
         return Tracks(
             frame_index=cells.frame_index,
             t_ns=cells.t_ns,
-            id=state.id,
-            parent=state.parent,
-            xy_um=xy_um,
-            velocity_um_s=state.velocity_um_s,
-            sigma_um=np.sqrt(state.variance[:, 0]),
-            age=state.age,
-            missed=state.missed,
-            confirmed=state.confirmed,
-            p_class=state.p_class,
-            cell_row=cell_row,
-            class_names=self.class_names,
+            id=_shown(state.id),
+            parent=_shown(state.parent),
+            xy_um=_shown(xy_um),
+            velocity_um_s=_shown(state.velocity_um_s),
+            sigma_um=_shown(np.sqrt(state.variance[:, 0])),
+            age=_shown(state.age),
+            missed=_shown(state.missed),
+            confirmed=_shown(state.confirmed),
+            p_class=_shown(state.p_class),
+            cell_row=_shown(cell_row),
+            class_names=cells.class_names,
             events=events,
         )
 
 
-def _clear_cases(
-    state: TrackState, expected: Motions, links: Links, scenery: Scenery
-) -> tuple[Ints, Bools, Bools, Floats, Floats]:
-    """What became of tracks and cells; without those near one another that may be one broken link, not two events."""
-    cells_um = scenery.cells.xy_um
-    lost = np.flatnonzero(links.cell_of < 0)
-    claimed = np.zeros(len(cells_um), dtype=bool)
-    claimed[links.cell_of[links.cell_of >= 0]] = True
-    new = np.flatnonzero(~claimed)
-    clear, inside_um = np.ones(len(state), dtype=bool), scenery.inside_um
-    if lost.size and new.size:
-        near = np.full(lost.size, 2 * scenery.diameter_um)
-        track, cell = pairs_within(expected.xy_um[lost], near, cells_um[new])
-        clear[lost[track]] = False
-        inside_um = inside_um.copy()
-        inside_um[new[cell]] = np.nan
-    known = clear & state.confirmed & (state.missed == 0) & (state.host == 0)
-    return links.cell_of, known, clear & (state.hits == 1) & (state.age == 0), links.inside_um, inside_um
+def _shown(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view that cannot be written to: what policies do must not reach the tracker."""
+    view = column.view()
+    view.flags.writeable = False
+    return view

@@ -19,11 +19,11 @@ COASTING = -1
 class TrackEvent:
     """Something that happened to a track.
 
-    born, entered    it begins, inside the field or at its edge; it is tentative until `confirmed`
+    born, entered    it begins, inside the field or at its edge; it is tentative until `confirmed`, as daughters are at once
     divided          it has ended; `others` are its two daughters
     merged           its cell is segmented as one with that of `others[0]`; it goes on, coasting with the clump
-    split            it has a cell of its own again; `others[0]` is the track it was merged with
-    left, lost       it has ended, outside the field or inside it
+    split            it is no longer hidden; `others[0]` is the track it was merged with, which may have ended
+    left, lost       it has ended, at the edge of the field or beyond it, or inside
     """
 
     kind: EventKind
