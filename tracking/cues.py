@@ -48,7 +48,8 @@ class Cues:
         """After `differences[5, L]` were seen along links, NaN where unknown; `gain` is the weight of this frame."""
         within = np.square(self.within)
         _learn(within, differences, gain)
-        both = np.where(np.isfinite(between), self.between + gain * (between - self.between), self.between)
+        weight = np.where(self.between > 0, gain, 1.0)  # the first look at many cells is as good as any
+        both = np.where(np.isfinite(between), self.between + weight * (between - self.between), self.between)
         return Cues(np.maximum(np.sqrt(within), WITHIN_FLOOR), both)
 
 
