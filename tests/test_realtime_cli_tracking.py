@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from test_realtime_cli import Command
+from tiny_config import write_tiny
 
 from models.images import read_labels
 from models.label_files import write_labels
@@ -58,7 +59,7 @@ def test_every_file_of_a_tracked_movie(reflexscope: Command, movie: Path) -> Non
         "track", movie / "labels", "--images", movie / "images", "--out", out, "--um-per-px", 0.5, "--interval-s", 60
     )
     assert (answer.status, answer.err) == (0, ""), "nothing but results where nobody watches"
-    first, events, timing = answer.out.splitlines()[:3]
+    first, events, _, timing = answer.out.splitlines()[:4]
     assert first == f"6 frames, 18 cells, 3 tracks, 0 divisions → {out}"
     assert events.startswith("events: ")
     assert timing.startswith("the tracker alone: p50 ")
@@ -203,3 +204,47 @@ def test_mistakes_get_one_line(
     monkeypatch.chdir(movie)
     assert said in reflexscope.mistake("track", "labels", "--out", "out", *words)
     assert not (movie / "out").exists(), "nothing half done is left"
+
+
+# --- with hindsight -------------------------------------------------------------------------------------------
+
+
+def test_the_answer_with_hindsight_lies_beside_the_live_one(reflexscope: Command, movie: Path) -> None:
+    answer = reflexscope("track", movie / "labels", "--out", movie / "out")
+    assert f"with hindsight: 3 tracks, 0 divisions → {movie / 'out' / 'refined'}" in answer.out
+    assert FILES - {"events.csv"} <= {file.name for file in (movie / "out" / "refined").iterdir()}
+    live, refined = (read_track_table(movie / "out" / part / "tracks.parquet") for part in ("", "refined"))
+    assert refined.live_id is not None
+    assert np.array_equal(refined.live_id, live.track)
+    assert np.isnan(refined.mean_intensity).all(), "still not known"
+
+
+def test_refine_solves_a_folder_again(reflexscope: Command, movie: Path) -> None:
+    out = movie / "out"
+    reflexscope("track", movie / "labels", "--images", movie / "images", "--out", out)
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+    answer = reflexscope("refine", out)
+    assert (answer.status, answer.err) == (0, "")
+    assert answer.out.splitlines()[0] == "live: 3 tracks, 0 divisions"
+    assert {"refined_tracks.parquet", "refined_tracks.geff", "refined_tracks.xml", "refined_lineage.svg"} <= {
+        file.name for file in out.iterdir()
+    }
+    assert all((out / name).read_bytes() == content for name, content in before.items()), "the live answer stays"
+    assert "refined_tracks.parquet, refined_tracks.geff" in reflexscope.mistake("refine", out)
+    assert reflexscope("refine", out, "--force").status == 0
+
+
+def test_refine_solves_a_session_again(reflexscope: Command, tmp_path: Path) -> None:
+    config, session = write_tiny(tmp_path), tmp_path / "session"
+    assert reflexscope("run", config, "--inline", "--duration", 2, "--out", session).status == 0
+    assert reflexscope("refine", session).status == 0
+    live, refined = read_track_table(session / "tracks.parquet"), read_track_table(session / "refined_tracks.parquet")
+    assert refined.live_id is not None
+    assert set(refined.live_id.tolist()) <= {0, *live.id.tolist()}
+    assert set(refined.frame.tolist()) <= set(live.frame.tolist())
+
+
+def test_what_cannot_be_refined_is_said(reflexscope: Command, tmp_path: Path) -> None:
+    assert "holds no tracks.parquet; give a session" in reflexscope.mistake("refine", tmp_path)
+    (tmp_path / "tracks.parquet").mkdir()
+    assert "no track was ever seen" in reflexscope.mistake("refine", tmp_path)

@@ -1,4 +1,4 @@
-"""`reflexscope track`: label images followed through time, into files that other programs read, and pictures."""
+"""`reflexscope track | refine`: label images followed through time, and a finished recording solved again."""
 
 from collections import Counter
 from pathlib import Path
@@ -37,7 +37,8 @@ def track(
     """Follow the cells of label images: masks, tables and graphs of their tracks, events and pictures."""
     from acquisition.clock import SystemClock
     from realtime.offline.label_movie import LabelMovie, open_series, series_um_per_px
-    from realtime.offline.tracking_folder import EVENTS, require_free, write_events, write_tracks
+    from realtime.offline.refining import with_hindsight
+    from realtime.offline.tracking_folder import EVENTS, REFINED, require_free, write_events, write_tracks
     from realtime.offline.tracking_folder import track as track_all
 
     require_free(out, [labels, *([images] if images else [])], force)
@@ -54,16 +55,36 @@ def track(
     finally:
         if looker is not None:
             looker.close()
-    with progress_bar("writing", len(movie)) as done, written(out):
+    refined = with_hindsight(live.lineages)
+    with progress_bar("writing", 2 * len(movie)) as done, written(out):
         out.mkdir(parents=True, exist_ok=True)
         write_events(out / EVENTS, live.events)
         write_tracks(out, live.lineages, movie, live, done)
+        write_tracks(out / REFINED, refined, movie, live, done)
     _say(f"{counted(len(movie), 'frame')}, {counted(live.n_cells, 'cell')}, {_tracks(live.lineages)} → {out}")
     _say(f"events: {_events(Counter(event.kind for _, event in live.events))}")
+    _say(f"with hindsight: {_tracks(refined)} → {out / REFINED}")
     p50_ms, p99_ms = np.percentile(live.took_ns, [50, 99]) / NS_PER_MS
     _say(f"the tracker alone: p50 {p50_ms:.2f}, p99 {p99_ms:.2f} ms a frame")
     for line in _assumptions(known_scale, interval_s):
         _say(line)
+
+
+@app.command()
+def refine(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A session, or a folder that `track` made.")],
+    force: Force = False,
+) -> None:
+    """Solve a finished recording again with hindsight; the live answer stays, linked by live_track_id."""
+    from realtime.offline.refining import TABLE, read_live, with_hindsight, write_refined
+    from realtime.session.disk import TRACKS
+
+    live = read_live(folder, TRACKS, force)
+    refined = with_hindsight(live)
+    with written(folder, option=""):
+        write_refined(folder, refined)
+    _say(f"live: {_tracks(live)}")
+    _say(f"with hindsight: {_tracks(refined)} → {folder / TABLE}")
 
 
 def _plugins(tracker: str, classifier: str, changes: list[str]) -> dict[str, Plugin]:

@@ -28,6 +28,8 @@ from tracking.tracks import Ints, TrackEvent
 
 EVENTS, TABLE, GEFF, TRACKMATE = "events.csv", "tracks.parquet", "tracks.geff", "tracks.xml"
 TRACKS, LINEAGE = "tracks.png", "lineage"
+REFINED = "refined"
+"""Folder of the same files, of the answer with hindsight."""
 
 
 @dataclass(frozen=True)
