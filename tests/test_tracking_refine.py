@@ -108,6 +108,16 @@ def test_identities_exchanged_at_a_contact_are_given_back() -> None:
     assert len(refined.id) == 52
 
 
+def test_who_is_who_after_a_gap_is_told_by_the_ways_before_and_after() -> None:
+    """Two cells pass each other unseen: each is nearest to where the other one was lost."""
+    before = cell(1, range(19), 0, 30, v_um=1.5) + cell(2, range(19), 60, 30, v_um=-1.5)
+    after = cell(3, range(22, N_FRAMES), 0, 30, v_um=1.5) + cell(4, range(22, N_FRAMES), 60, 30, v_um=-1.5)
+    live = recording(crowd() + before + after)
+    refined = refine(live)
+    assert ids_of(refined, live, 1, range(19)) == ids_of(refined, live, 3, range(N_FRAMES))
+    assert ids_of(refined, live, 2, range(19)) == ids_of(refined, live, 4, range(N_FRAMES))
+
+
 # --- divisions ---------------------------------------------------------------------------------------------------------
 
 APART_UM = 6.0

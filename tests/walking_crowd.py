@@ -22,9 +22,9 @@ def as_it_is(cells: Cells) -> Cells:
 class Crowd:
     """Cells that walk to and fro around places on a loose lattice, and a tracker that looks at them."""
 
-    def __init__(self, n: int, step_um: float = 1.0, looseness_um: float = 2.0, tracker: CausalTracker | None = None):
+    def __init__(self, n: int, step_um: float = 1.0, looseness_um: float = 2.0) -> None:
         self.rng = np.random.default_rng(0)
-        self.tracker = tracker or CausalTracker()
+        self.tracker = CausalTracker()
         side = int(np.ceil(np.sqrt(n)))
         lattice = np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2)[:n]
         self.size_um = int(PITCH_UM * side)

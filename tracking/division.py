@@ -53,6 +53,8 @@ KNOWN = 2
 """Frames in which a mother must have been seen: a clump of two cells falls apart like a dividing one."""
 RESTS = 5
 """Frames for which daughters do not divide again."""
+MOST_REACH = 2.5
+"""But not further than so many diameters of a typical cell."""
 NEAREST = 6
 """As many young cells near a mother are considered."""
 REACH = 1.6
@@ -123,7 +125,8 @@ def _triples(state: TrackState, cell_of: Ints, age: Ints, busy: list[int], scene
     if mothers.size == 0:
         return np.empty((0, 6), np.int64)
     cells_um, was_um = scenery.cells.xy_um[young], state.past[mothers, 0, :2]
-    daughter, mother = pairs_within(cells_um, np.full(young.size, REACH * scenery.diameter_um), was_um)
+    reach_um = REACH * np.sqrt(4 / np.pi * np.exp(state.past[mothers, :, 2].max(axis=1)))
+    mother, daughter = pairs_within(was_um, np.minimum(reach_um, MOST_REACH * scenery.diameter_um), cells_um)
     order = np.lexsort((np.square(cells_um[daughter] - was_um[mother]).sum(axis=1), mother))
     # Frames with a cell, and frames alive, up to the one in which she was last whole.
     return _combined(

@@ -70,7 +70,7 @@ class Learned:
         diameter_um, usual_dt_s = self._diameter_um(cells), self._usual_dt_s(dt_s)
         longest_dt_s, motion = max(self.longest_dt_s, dt_s), self.motion
         if not self.n_frames and longest_dt_s > self.longest_dt_s and diameter_um:
-            motion = first_guess(diameter_um, longest_dt_s)
+            motion, usual_dt_s = first_guess(diameter_um, longest_dt_s), longest_dt_s
         if motion is not None:
             motion = given.applied(motion, diameter_um)
         return replace(

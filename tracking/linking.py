@@ -25,6 +25,8 @@ OUTSIDE = 0.9
 """Probability that a track expected outside the field has no cell."""
 HIDDEN = 0.7
 """Probability that a track hidden in a clump is still hidden in the next frame."""
+FARTHEST = 12.0
+"""Nobody is looked for further away than this many diameters: after a long pause, time must stay bounded."""
 CLEARLY = 0.25
 """A jump is believed if it finds the cells of so many more tracks, as a share."""
 CUT_OFF = 0.6
@@ -90,6 +92,7 @@ def link(state: TrackState, expected: Motions, scenery: Scenery) -> Links:
     slope, bonus = scenery.cues.weights()
 
     reach_um = np.minimum(scenery.gate_sigmas * np.sqrt(variance), _useful_um(variance, alone, new, bonus))
+    reach_um = np.minimum(reach_um, FARTHEST * scenery.diameter_um)
     if in_clump.any():
         reach_um = reach_um + np.where(in_clump, np.hypot(*np.nan_to_num(state.clump[:, :2]).T), 0.0)
     track, cell = pairs_within(expected.xy_um, reach_um, cells.xy_um)

@@ -87,7 +87,8 @@ def made_of(name: str, kind: type[Made], values: Mapping[str, Any], like: Made) 
         raise ValueError(f"the state's {name} lacks, or has too much: {', '.join(odd)}; start with a new tracker")
     for key, value in wanted.items():
         if isinstance(value, np.ndarray) and (
-            not isinstance(given[key], np.ndarray) or (given[key].dtype, given[key].ndim) != (value.dtype, value.ndim)
+            not isinstance(given[key], np.ndarray)
+            or (given[key].dtype, given[key].shape[1:]) != (value.dtype, value.shape[1:])
         ):
             raise ValueError(f"the state's {name}.{key} is no array like a tracker's; start with a new tracker")
         if isinstance(value, float):

@@ -13,7 +13,7 @@ from models.cells import Cells, Floats
 from tracking import lifecycle
 from tracking.checking import check
 from tracking.clumps import Merger, find_mergers
-from tracking.cues import Cues, looks_of
+from tracking.cues import FIRST_WITHIN, Cues, looks_of
 from tracking.division import Division, find_divisions
 from tracking.field import Field
 from tracking.learning import Given, Learned
@@ -93,7 +93,7 @@ class CausalTracker:
         self.state, cell_row, changes = self._turnover(after, cell_of, divided, scenery)
         self.learned = self.learned.from_links(before, expected, links, scenery, self._given)
         self.seen = scenery.seen_now
-        return self._tracks(cells, cell_row, (*changes, *events))
+        return self._tracks(cells, cell_row, (*events, *changes))
 
     def saved(self) -> bytes:
         """Everything it remembers but the last label image; the same bytes for the same memory."""
@@ -114,10 +114,15 @@ class CausalTracker:
         n_embedding = int(arrays["state.embedding"].shape[-1]) if "state.embedding" in arrays else 0
         table = made_of("state", TrackState, arrays, no_tracks(len(class_names), n_embedding))
         table.check()
+        cues = made_of("cues", Cues, arrays, Learned().cues)
+        if cues.within.shape != cues.between.shape or cues.within.shape != FIRST_WITHIN.shape:
+            raise ValueError(
+                f"the state has {len(cues.within)} cues, not {len(FIRST_WITHIN)}; start with a new tracker"
+            )
         moving = any(name.startswith("motion.") for name in numbers)
         learned = Learned(
             motion=made_of("motion", Motion, numbers, Motion(1.0, 1.0, 1.0)) if moving else None,
-            cues=made_of("cues", Cues, arrays, Learned().cues),
+            cues=cues,
             rates=made_of("rates", Rates, numbers, Rates()),
             **{name: number(numbers, name) for name in LEARNED_NUMBERS},
         )
@@ -136,11 +141,13 @@ class CausalTracker:
 
     def _accept(self, cells: Cells) -> Scenery:
         """What there is to know before tracks are looked at, after checking that these cells can follow the last ones."""
-        if self.class_names is None:
+        begins = self.class_names is None
+        check(cells, cells.t_ns if begins else self.t_ns, self.class_names or cells.class_names)
+        field = Field.of(cells)
+        if begins:
             n_embedding = 0 if cells.embedding is None else cells.embedding.shape[1]
             self.state, self.class_names = no_tracks(len(cells.class_names), n_embedding), cells.class_names
             self.t_ns = cells.t_ns
-        check(cells, self.t_ns, self.class_names)
         if cells.embedding is not None and self.state.embedding.shape[1] != cells.embedding.shape[1]:
             unknown = np.full((len(self.state), cells.embedding.shape[1]), np.nan)
             self.state = replace(self.state, embedding=unknown)
@@ -149,8 +156,9 @@ class CausalTracker:
         diameter_um = max(known.diameter_um, 1e-3)
         motion = known.motion or self._given.applied(first_guess(diameter_um, dt_s or 1.0), diameter_um)
         if not known.n_frames and known.longest_dt_s > self.learned.longest_dt_s:  # only just guessed
-            self.state = replace(self.state, variance=motion.begin(self.state.xy_um, np.zeros(2)).variance)
-        self.learned, field = known, Field.of(cells)
+            begun = motion.begin(self.state.xy_um, np.zeros(2))
+            self.state = replace(self.state, variance=begun.variance, velocity_um_s=begun.velocity_um_s)
+        self.learned = known
         return Scenery(
             cells, looks_of(cells), field.inside_um(cells.xy_um), self._mitotic(cells), field, dt_s, motion, known.cues,
             known.rates, diameter_um, diameter_um / 2 + 2 * motion.spread_um(dt_s), self.gate_sigmas, self.seen,
