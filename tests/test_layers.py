@@ -29,7 +29,18 @@ HOMES = {
     "ctc_metrics": ("realtime/offline/ctc_figures.py",),
     "torch": ("models/networks/", "models/training/", "models/engines/"),
 }
-HEAVY = ("ctc_metrics", "geff", "networkx", "pandas", "zarr", "sklearn", "torch", "tensorrt", "pycromanager", "pymmcore")
+HEAVY = (
+    "ctc_metrics",
+    "geff",
+    "networkx",
+    "pandas",
+    "zarr",
+    "sklearn",
+    "torch",
+    "tensorrt",
+    "pycromanager",
+    "pymmcore",
+)
 
 
 def modules() -> Iterator[Path]:

@@ -41,11 +41,10 @@ def refine(live: Lineages, longest_gap: int = 10) -> Lineages:
 def _solved(graph: Graph, live: Lineages, longest_gap: int) -> Evidence:
     """Changes the graph; what is then known of its tracks."""
     sightings = sightings_of(live, graph)
-    close_gaps(graph, evidence_of(sightings, graph, learned_motion(sightings, graph)), longest_gap)
     motion = learned_motion(sightings, graph)
     for _ in range(MOST_ROUNDS):
         evidence = evidence_of(sightings, graph, motion)
-        n = take_larger_pieces(graph, evidence) + hand_over_clumps(graph, evidence)
+        n = hand_over_clumps(graph, evidence)
         evidence = evidence_of(sightings, graph, motion) if n else evidence
         n += cut_unlikely(graph, evidence) + exchange(graph, evidence, longest_gap)
         n += close_gaps(graph, evidence_of(sightings, graph, motion), longest_gap)
