@@ -46,8 +46,7 @@ def cell(
 
 
 def renamed(sighting: Sighting, track: int) -> Sighting:
-    frame, _, *rest = sighting
-    x_um, y_um, area, counts = rest
+    frame, _, x_um, y_um, area, counts = sighting
     return frame, track, x_um, y_um, area, counts
 
 
@@ -109,6 +108,12 @@ def test_who_is_who_after_a_gap_is_told_by_the_ways_before_and_after() -> None:
     refined = refine(live)
     assert ids_of(refined, live, 1, range(19)) == ids_of(refined, live, 3, range(N_FRAMES))
     assert ids_of(refined, live, 2, range(19)) == ids_of(refined, live, 4, range(N_FRAMES))
+
+
+def test_a_gap_is_closed_although_the_whole_specimen_was_moved() -> None:
+    sightings = crowd() + cell(1, range(18), 30, 30) + cell(2, range(21, N_FRAMES), 30, 30)
+    live = recording([(f, track, x + 20 * (f > 19), y, area, counts) for f, track, x, y, area, counts in sightings])
+    assert len(refine(live).id) == 51
 
 
 # --- divisions ---------------------------------------------------------------------------------------------------------
@@ -225,6 +230,13 @@ def test_brief_tracks_at_the_edge_stay_if_cells_come_and_go_there() -> None:
     kept = set(refined.live_id.tolist())
     assert not kept & set(range(2000, 2060))
     assert len(kept & set(range(3000, 3060))) == 60
+
+
+def test_daughters_born_at_the_end_are_no_dirt() -> None:
+    live = recording(crowd() + dirt(60) + family(N_FRAMES - 1), {2: 1, 3: 1})
+    refined = refine(live)
+    assert len(refined.id) == 53
+    assert len(refined.divisions()) == 1
 
 
 # --- whatever comes ----------------------------------------------------------------------------------------------------

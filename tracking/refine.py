@@ -1,13 +1,14 @@
 """The second answer: a finished recording solved again with hindsight, which a live answer never has.
 
-Live tracks are taken as a first solution and changed where what came later says so, until nothing changes:
+Live tracks are taken as a first solution and changed where what came later says so, step by step:
 
 1. divisions that were told late are put on their true frame (refine_graph.py);
 2. how cells move, and by what they are known again, is learned from the whole recording (refine_evidence.py);
-3. clumps and cut cells are given to whom they belong (refine_clumps.py);
-4. ends are joined with starts, tracks that exchanged identities get them back, strangers are separated (refine_links.py);
-5. divisions are undone and found (refine_divisions.py);
-6. brief tracks that are no cells are dropped (refine_false.py).
+3. clumps are given to whom they belong (refine_clumps.py);
+4. strangers are separated, tracks that exchanged identities get them back, ends are joined with starts (refine_links.py);
+5. of cut cells the larger piece is taken (refine_clumps.py);
+6. divisions are undone and found (refine_divisions.py);
+7. brief tracks that are no cells are dropped (refine_false.py).
 """
 
 import numpy as np
@@ -22,7 +23,7 @@ from tracking.refine_links import close_gaps, cut_unlikely, exchange
 from tracking.refine_sightings import sightings_of
 
 MOST_ROUNDS = 4
-"""The first finds nearly everything."""
+"""Of steps 3 and 4; fewer if nothing changes any more."""
 
 
 def refine(live: Lineages, longest_gap: int = 10) -> Lineages:

@@ -6,7 +6,6 @@ from models.cells import Floats
 from tracking.refine_evidence import Evidence
 from tracking.refine_graph import NONE, Graph
 from tracking.refine_links import at_edge
-from tracking.refine_sightings import Sightings
 from tracking.tracks import Bools, Ints
 
 LONGEST = 8
@@ -23,8 +22,6 @@ FEWEST = 10
 LOOKS = (-1.5, 4.0)
 """Looks say at most so much against being false, and for it: some false ones look like cells."""
 SPREAD_FLOOR = 0.05
-PROMPT = 2
-"""Within so many frames, a track that begins where another one ended rather continues it."""
 
 
 def false_tracks(graph: Graph, evidence: Evidence) -> Bools:
@@ -39,7 +36,7 @@ def false_tracks(graph: Graph, evidence: Evidence) -> Bools:
     for ends, links in ((first, graph.before), (last, graph.after)):
         ends[track[links == NONE]] = np.flatnonzero(links == NONE)
     kin = (graph.mother[first] != NONE) | graph.divides()[last]
-    brief = (length <= LONGEST) & ~kin & ~_continues(sightings, first, last[length > LONGEST])
+    brief = (length <= LONGEST) & ~kin
     outer = np.bincount(track, edge) > 0
     cut_off = (sightings.frame[first] == sightings.frame[0]) | (sightings.frame[last] == sightings.frame[-1])
     n_frames = int(sightings.frame[-1] - sightings.frame[0]) + 1
@@ -48,16 +45,6 @@ def false_tracks(graph: Graph, evidence: Evidence) -> Bools:
     odds += _by_looks(sightings.looks, track, surely, ~brief)
     false: Bools = brief & (odds > np.log(SURE))
     return false[track]
-
-
-def _continues(sightings: Sightings, first: Ints, ends: Ints) -> Bools:
-    """Tracks that begin where and when another one has ended, `[T]`."""
-    continues = np.zeros(len(first), np.bool_)
-    reach_um = np.full(len(first), sightings.diameter_um)
-    for lag in range(1, PROMPT + 1):
-        one, _ = sightings.near(sightings.xy_um[first], sightings.frame[first] - lag, reach_um, ends)
-        continues[one] = True
-    return continues
 
 
 def _odds(length: Ints, brief: Bools, outer: Bools, cut_off: Bools, edge: float, n_frames: int) -> Floats:
