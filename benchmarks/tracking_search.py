@@ -29,7 +29,7 @@ FOUND = Path(__file__).with_name("tracking_found.toml")
 SEEDS = (9001, 9002)
 """Never scored in benchmarks/tracking.py."""
 N_TRIALS = 60
-"""Of each peer in each scenario."""
+"""Of each peer in each scenario, besides its published settings and those of the table."""
 HOPELESS = 0.01
 """Settings so far behind the best on the first seed are not tried on the others."""
 HALVED = ("walkers", "dividing", "everything")
@@ -93,11 +93,11 @@ def trials(peer: str, score: Score, most: int = N_TRIALS) -> tuple[AnySettings, 
     """The best settings found, and their worth."""
     best = PEERS[peer][1]()
     worth, tried = score(best, 0.0), {best}
-    known = (settings[peer] for settings in found().values() if peer in settings)
+    known = [settings[peer] for settings in found().values() if peer in settings]
     changes = itertools.islice(_round_and_round(SPACES[peer]), 20 * most)
     for change in itertools.chain(known, changes):
         settings = msgspec.structs.replace(best, **change) if isinstance(change, dict) else change
-        if settings in tried or len(tried) >= most or worth >= 1:
+        if settings in tried or worth >= 1 or (isinstance(change, dict) and len(tried) - len(known) > most):
             continue
         tried.add(settings)
         if (other := score(settings, worth)) > worth:

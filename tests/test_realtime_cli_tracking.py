@@ -191,7 +191,7 @@ MISTAKES: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "section": (
         lambda m: None,
         ("--set", "imaging.interval_ms=3"),
-        "imaging is no part of this; write tracker.key=value",
+        "--set imaging.interval_ms=3: write tracker.key=value",
     ),
 }
 
@@ -219,25 +219,32 @@ def test_the_answer_with_hindsight_lies_beside_the_live_one(reflexscope: Command
     assert np.isnan(refined.mean_intensity).all(), "still not known"
 
 
-def test_refine_solves_a_folder_again(reflexscope: Command, movie: Path) -> None:
+def test_what_track_made_is_refined_already(reflexscope: Command, movie: Path) -> None:
     out = movie / "out"
     reflexscope("track", movie / "labels", "--images", movie / "images", "--out", out)
-    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
-    answer = reflexscope("refine", out)
-    assert (answer.status, answer.err) == (0, "")
-    assert answer.out.splitlines()[0] == "live: 3 tracks, 0 divisions"
-    assert {"refined_tracks.parquet", "refined_tracks.geff", "refined_tracks.xml", "refined_lineage.svg"} <= {
-        file.name for file in out.iterdir()
-    }
-    assert all((out / name).read_bytes() == content for name, content in before.items()), "the live answer stays"
-    assert "refined_tracks.parquet, refined_tracks.geff" in reflexscope.mistake("refine", out)
-    assert reflexscope("refine", out, "--force").status == 0
+    assert f"see {out / 'refined'}" in reflexscope.mistake("refine", out)
+
+
+def test_hindsight_looks_for_no_divisions_if_the_tracker_does_not(reflexscope: Command, movie: Path) -> None:
+    answer = reflexscope("track", movie / "labels", "--out", movie / "out", "--set", "tracker.divisions=false")
+    assert "with hindsight: 3 tracks, 0 divisions" in answer.out
+
+
+def test_images_are_no_labels(reflexscope: Command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "noise").mkdir()
+    for frame in range(2):
+        tifffile.imwrite(tmp_path / "noise" / f"t{frame:03d}.tif", rng.integers(0, 200, (64, 64)).astype(np.uint16))
+    words = reflexscope.mistake("track", tmp_path / "noise", "--out", tmp_path / "out")
+    assert "seems to hold images, not labels" in words
 
 
 def test_refine_solves_a_session_again(reflexscope: Command, tmp_path: Path) -> None:
     config, session = write_tiny(tmp_path), tmp_path / "session"
     assert reflexscope("run", config, "--inline", "--duration", 2, "--out", session).status == 0
     assert reflexscope("refine", session).status == 0
+    assert "refined_tracks.parquet, refined_tracks.geff" in reflexscope.mistake("refine", session)
+    assert reflexscope("refine", session, "--force").status == 0
     live, refined = read_track_table(session / "tracks.parquet"), read_track_table(session / "refined_tracks.parquet")
     assert refined.live_id is not None
     assert set(refined.live_id.tolist()) <= {0, *live.id.tolist()}

@@ -53,6 +53,7 @@ def test_the_tables_say_the_same_to_people(reflexscope: Command, truth: Path, re
         "0 of the wrong kind",
         "complete tracks: 4 of 4 true and 4 of the result (CT 1.000); whatever the ids, the same",
         "identity switches 0, fragmentations 0",
+        "a cell counts as found if its mask covers more than half of the true one",
     ]
 
 

@@ -26,20 +26,20 @@ MOST_ROUNDS = 4
 """Of steps 3 and 4; fewer if nothing changes any more."""
 
 
-def refine(live: Lineages, longest_gap: int = 10) -> Lineages:
+def refine(live: Lineages, longest_gap: int = 10, divisions: bool = True) -> Lineages:
     """The same recording, solved again: sightings keep label, place and measures, in tracks with new ids 1, 2, 3 …
 
     `live_id` says for every sighting which track it was in live; ids of the two answers are different numbers for
     different things. Sightings of tracks that are judged to be no cells are missing in the result, and only those.
-    `longest_gap` is how many frames in a row a cell may be missed.
+    `longest_gap` is how many frames in a row a cell may be missed; without `divisions` none are looked for.
     """
     graph, kept = graph_of(live), np.ones(len(live), np.bool_)
     if live.n_frames > 1:
-        kept = ~false_tracks(graph, _solved(graph, live, longest_gap))
+        kept = ~false_tracks(graph, _solved(graph, live, longest_gap, divisions))
     return lineages_of(graph, live, kept)
 
 
-def _solved(graph: Graph, live: Lineages, longest_gap: int) -> Evidence:
+def _solved(graph: Graph, live: Lineages, longest_gap: int, divisions: bool) -> Evidence:
     """Changes the graph; what is then known of its tracks."""
     sightings = sightings_of(live, graph)
     motion = learned_motion(sightings, graph)
@@ -54,5 +54,6 @@ def _solved(graph: Graph, live: Lineages, longest_gap: int) -> Evidence:
     take_larger_pieces(graph, evidence_of(sightings, graph, motion))
     undo_divisions(graph, evidence_of(sightings, graph, motion))
     close_gaps(graph, evidence_of(sightings, graph, motion), longest_gap)
-    find_divisions(graph, evidence_of(sightings, graph, motion))
+    if divisions:
+        find_divisions(graph, evidence_of(sightings, graph, motion))
     return evidence_of(sightings, graph, motion)

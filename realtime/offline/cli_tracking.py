@@ -30,7 +30,7 @@ def track(
     um_per_px: Annotated[float | None, typer.Option(help="Pixel size, where the TIFF does not say.", min=1e-6)] = None,
     interval_s: Annotated[float | None, typer.Option(help="Seconds from frame to frame.", min=1e-6)] = None,
     tracker: Annotated[str, typer.Option(help="A built-in tracker, or module:Class.", metavar="NAME")] = "",
-    classifier: Annotated[str, typer.Option(help="Classify the cells, too, by a shipped model.", metavar="MODEL")] = "",
+    classifier: Annotated[str, typer.Option(help="The tracker knows classes by it: mitosis.", metavar="MODEL")] = "",
     changes: Annotated[list[str], typer.Option("--set", help="tracker.key=value; again for more.", metavar="KEY=VALUE")] = [],  # noqa: B006
     force: Force = False,
 ) -> None:  # fmt: skip
@@ -55,7 +55,7 @@ def track(
     finally:
         if looker is not None:
             looker.close()
-    refined = with_hindsight(live.lineages)
+    refined = with_hindsight(live.lineages, divisions=getattr(plugins["tracker"].build(), "divisions", True))
     with progress_bar("writing", 2 * len(movie)) as done, written(out):
         out.mkdir(parents=True, exist_ok=True)
         write_events(out / EVENTS, live.events)
@@ -72,7 +72,7 @@ def track(
 
 @app.command()
 def refine(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A session, or a folder that `track` made.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A session: the folder of a run.")],
     force: Force = False,
 ) -> None:
     """Solve a finished recording again with hindsight; the live answer stays, linked by live_track_id."""
@@ -93,8 +93,8 @@ def _plugins(tracker: str, classifier: str, changes: list[str]) -> dict[str, Plu
     if classifier:
         tables["classifier"] = {"use": "network", "model": classifier}
     for change in changes:
-        if (section := change.partition(".")[0]) not in tables:
-            raise ConfigError(f"--set {change}: {section} is no part of this; write {' or '.join(tables)}.key=value")
+        if change.partition(".")[0] not in tables:
+            raise ConfigError(f"--set {change}: write {' or '.join(f'{table}.key=value' for table in tables)}")
         apply_override(tables, change)
     return {kind: load_plugin(kind, table, kind, Path()) for kind, table in tables.items()}
 

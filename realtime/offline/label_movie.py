@@ -25,6 +25,10 @@ AHEAD = 2
 FramePixels = tuple[Labels, Counts | None]
 
 
+FEW_CELLS, SCATTERED = 10, 0.3
+"""With at least so many values, each spread over such a share of the frame, labels are none."""
+
+
 @dataclass(frozen=True)
 class Series:
     """Images of one size, a frame each, in the order of time: the files of a folder, or one TIFF stack."""
@@ -121,6 +125,8 @@ class LabelMovie:
             header = file_header(labels.shape, "uint16", self.um_per_px, index, self.interval_s)
             image = np.ones(labels.shape, np.float32) if counts is None else preprocess(counts)
             cells = measure(header, image, labels, needs)
+            if index == 0:
+                _require_labels(self.labels.path, cells)
             if classifier is not None:
                 cells = with_classes(cells, classifier.class_names, classifier.classify(image, cells))
             yield cells, counts
@@ -153,3 +159,15 @@ def _numbered(folder: Path, files: Sequence[Path]) -> dict[int, Path]:
 
 def _size(shape: tuple[int, int]) -> str:
     return f"{shape[1]} × {shape[0]} px"
+
+
+def _require_labels(path: Path, cells: Cells) -> None:
+    """Raise ConfigError if these are rather the values of an image, each of them scattered all over it."""
+    if len(cells) < FEW_CELLS or cells.shape is None:
+        return
+    size_px = (cells.bbox_px[:, 2:] - cells.bbox_px[:, :2]).prod(axis=1)
+    if float(np.median(size_px)) > SCATTERED * cells.shape[0] * cells.shape[1]:
+        raise ConfigError(
+            f"{path} seems to hold images, not labels: most of its {len(cells)} values are scattered over the frame. "
+            "`reflexscope segment` makes labels from images"
+        )

@@ -11,7 +11,7 @@ from models.cells import Floats, Labels
 from models.images import image_files, read_labels
 from models.metrics import Overlaps
 from realtime.offline.ctc_figures import require_library, seg
-from realtime.offline.ctc_files import read_ctc
+from realtime.offline.ctc_files import TABLES, read_ctc
 from realtime.offline.label_movie import NUMBER, Series, open_series
 from realtime.offline.tracking_scores import TrackingScores, score_graphs
 from realtime.plugins import ConfigError
@@ -35,6 +35,9 @@ def score_folders(truth: Path, result: Path, done: Callable[[], None] = lambda: 
     `done` is called after each frame. Raises ConfigError, ImageError.
     """
     require_library()
+    ours = TABLES[0]
+    if (truth / ours).exists() and not (result / ours).exists():
+        raise ConfigError(f"{truth} holds {ours}, as results do, and {result} does not: the truth comes first")
     markers, masks = truth_series(truth), open_series(result)
     _require_alike(markers, masks)
     true, found = read_ctc(truth), read_ctc(result)

@@ -1,10 +1,8 @@
 """What `reflexscope refine` does: a finished recording solved again with hindsight, beside the live answer, linked by id."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
+from realtime.offline.ctc_files import TABLES as CTC_TABLES
 from realtime.offline.geff_files import write_geff
 from realtime.offline.lineage_picture import write_lineage_pictures
 from realtime.offline.selection import listed
@@ -22,19 +20,21 @@ TABLE, GEFF, TRACKMATE, LINEAGE = (
 WRITTEN = (TABLE, GEFF, TRACKMATE, f"{LINEAGE}.svg", f"{LINEAGE}.png")
 
 
-def with_hindsight(live: Lineages) -> Lineages:
-    """The same sightings, solved again; where intensities are not known, all cells are taken for equally bright."""
+def with_hindsight(live: Lineages, divisions: bool = True) -> Lineages:
+    """The same sightings, solved again."""
     from tracking.refine import refine
 
-    unknown = bool(np.isnan(live.mean_intensity).any())
-    solved = refine(replace(live, mean_intensity=np.ones(len(live))) if unknown else live)
-    return replace(solved, mean_intensity=np.full(len(solved), np.nan)) if unknown else solved
+    return refine(live, divisions=divisions)
 
 
 def read_live(folder: Path, table: str, force: bool) -> Lineages:
-    """The live answer in a session or a folder of `track`. Raises ConfigError, also if results would be overwritten."""
+    """The live answer in a session. Raises ConfigError, also if results would be overwritten."""
     if not (folder / table).exists():
-        raise ConfigError(f"{folder} holds no {table}; give a session, or a folder that `reflexscope track` made")
+        raise ConfigError(f"{folder} holds no {table}; give a session, the folder of a run")
+    if (folder / CTC_TABLES[0]).exists():
+        raise ConfigError(
+            f"{folder} was made by `reflexscope track`, which has solved it with hindsight as well: see {folder / 'refined'}"
+        )
     if not force and (there := [name for name in WRITTEN if (folder / name).exists()]):
         raise ConfigError(f"{folder} holds {listed(there)} already: --force writes them again")
     live = read_track_table(folder / table)

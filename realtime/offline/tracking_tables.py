@@ -31,6 +31,7 @@ def tracking_lines(scores: TrackingScores) -> list[str]:
         f"{errors.false_edges} false, {errors.wrong_semantics} of the wrong kind",
         f"complete tracks: {_complete(scores.complete)}; whatever the ids, {in_graph}",
         f"identity switches {scores.identity_switches}, fragmentations {scores.fragmentations}",
+        "a cell counts as found if its mask covers more than half of the true one",
     ]
 
 
