@@ -3,7 +3,7 @@
     python -m benchmarks.tracking_search [SCENARIO …]        # an hour for all; tracking_hela.py has the movie's own
 
 Every peer gets as many trials a scenario. It begins with its published settings and with what the table holds of it for any
-scenario, so that a further run goes on from there (the table here: of 60 trials, then of 24 more). Then one setting after the
+scenario, so that a further run goes on from there (the table here: runs of 60 and of 24 trials). Then one setting after the
 other, those that matter most first, is tried with all of its choices while the best of the others are kept, round and round.
 A trial's worth is the mean of TRA, LNK, complete tracks and, where cells divide and the peer can say so, division F1 (± 2
 frames), over the search's seeds. Ours has no such search: it runs with its defaults everywhere.
@@ -91,13 +91,16 @@ Score = Callable[[AnySettings, float], float]
 
 def trials(peer: str, score: Score, most: int = N_TRIALS) -> tuple[AnySettings, float]:
     """The best settings found, and their worth."""
-    best = PEERS[peer][1]()
-    worth, tried = score(best, 0.0), {best}
-    known = [settings[peer] for settings in found().values() if peer in settings]
-    changes = itertools.islice(_round_and_round(SPACES[peer]), 20 * most)
-    for change in itertools.chain(known, changes):
-        settings = msgspec.structs.replace(best, **change) if isinstance(change, dict) else change
-        if settings in tried or worth >= 1 or (isinstance(change, dict) and len(tried) - len(known) > most):
+    known = [PEERS[peer][1](), *(settings[peer] for settings in found().values() if peer in settings)]
+    best, worth = known[0], score(known[0], 0.0)
+    for settings in known[1:]:
+        if worth < 1 and (other := score(settings, worth)) > worth:
+            best, worth = settings, other
+    tried = set(known)
+    limit = len(tried) + most
+    for name, choice in itertools.islice(_round_and_round(SPACES[peer]), 20 * most):
+        settings = msgspec.structs.replace(best, **{name: choice})
+        if settings in tried or len(tried) == limit or worth >= 1:
             continue
         tried.add(settings)
         if (other := score(settings, worth)) > worth:
@@ -105,9 +108,9 @@ def trials(peer: str, score: Score, most: int = N_TRIALS) -> tuple[AnySettings, 
     return best, worth
 
 
-def _round_and_round(space: Choices) -> Iterator[dict[str, Any]]:
+def _round_and_round(space: Choices) -> Iterator[tuple[str, Any]]:
     """Every setting with every choice, again and again."""
-    return itertools.cycle([{name: choice} for name, choices in space.items() for choice in choices])
+    return itertools.cycle([(name, choice) for name, choices in space.items() for choice in choices])
 
 
 def worth(figures: TrackingScores, divides: bool) -> float:
@@ -140,7 +143,7 @@ def quick(settings: AnySettings) -> AnySettings:
 
 
 def found() -> dict[str, dict[str, AnySettings]]:
-    """Settings by scenario and peer, as the search left them."""
+    """Settings by scenario and peer, as the search left them: the table has what differs from the published ones."""
     tables = tomllib.loads(FOUND.read_text(encoding="utf-8")) if FOUND.is_file() else {}
     return {
         scenario: {peer: msgspec.convert(table, PEERS[peer][1]) for peer, table in peers.items()}
@@ -170,7 +173,9 @@ def keep(scenario: str, peer: str, settings: AnySettings, reached: float) -> Non
     """Writes what was found for one peer and scenario into the table, beside what is there."""
     print(f"{scenario}, {peer}: {reached:.4f} with {settings}", flush=True)
     tables = tomllib.loads(FOUND.read_text(encoding="utf-8")) if FOUND.is_file() else {}
-    tables.setdefault(scenario, {})[peer] = msgspec.to_builtins(settings)
+    published = msgspec.to_builtins(PEERS[peer][1]())
+    changed = {name: value for name, value in msgspec.to_builtins(settings).items() if value != published[name]}
+    tables.setdefault(scenario, {})[peer] = changed
     FOUND.write_text(tomli_w.dumps(tables), encoding="utf-8")
 
 
