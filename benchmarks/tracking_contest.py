@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from tracking.refine import refine
-
 from benchmarks.tracking_answers import only_tracks
 from benchmarks.tracking_peers import AnySettings, present, track_by
 from benchmarks.tracking_search import found
 from models.cells import Cells
 from realtime.offline.tracking_scores import TrackingScores, score_detections
 from tracking.lineages import Lineages, LineagesWriter
+from tracking.refine import refine
 from tracking.scenarios import Scenario
 from tracking.tracker import CausalTracker
 
