@@ -16,6 +16,8 @@ AREA, INTENSITY, CLASS, OVERLAP, EMBEDDING = range(5)
 FIRST_WITHIN = np.array([0.12, 0.12, 0.3, 0.4, 0.3])
 CHANGED = 4.0
 """What a complete change of looks costs at most, all cues together: a cell that enters mitosis, or dies."""
+OTHER_CLASS = 1.0
+"""What another class costs at most: cells change their phase, and classifiers flicker."""
 BEYOND = 0.02
 """Past that, a cell that is less changed is preferred by this slope: of a cut nucleus, the larger part."""
 ELSEWHERE = 1.0
@@ -68,6 +70,8 @@ def cost(differences: Floats, slope: Floats, bonus: Floats) -> float:
     for cue in range(len(differences)):
         if slope[cue] > 0 and not np.isnan(differences[cue]):
             against = max(slope[cue] * differences[cue] ** 2 - bonus[cue], -MOST_FOR)
+            if cue == CLASS:
+                against = min(against, OTHER_CLASS)
             if cue == OVERLAP:
                 place += against
             else:
