@@ -121,7 +121,7 @@ def objects(frames: Sequence[Cells], s: BtrackSettings) -> list[Any]:
     logs = [np.column_stack([np.log(c.area_um2 + 1e-6), np.log(c.mean_intensity + 1e-6)]) for c in frames]
     every = np.concatenate(logs)
     standard = [(log - every.mean(axis=0)) / (every.std(axis=0) + 1e-9) for log in logs]
-    found = []
+    found: list[Any] = []
     for frame, cells in enumerate(frames):
         for row, (x, y) in enumerate((cells.xy_um * s.px_per_um).tolist()):
             entry = {"ID": len(found), "t": frame, "x": x, "y": y, "z": 0.0}

@@ -102,7 +102,7 @@ def _split_metric(area_um: float, split_area_um: float) -> Callable[[Floats, Flo
 
     def metric(daughter: Floats, mother: Floats) -> float:
         factor = (daughter[2] - mother[2]) / unit + math.log(2)
-        return _place_metric(daughter, mother) + (split_area_um * factor) ** 2
+        return _place_metric(daughter, mother) + float(split_area_um * factor) ** 2
 
     return metric
 
