@@ -21,8 +21,8 @@ from benchmarks.tracking_peers import PEERS, present
 from tracking.scenarios import SCENARIOS, make
 
 ROOT = Path(__file__).parents[1]
-SEEDS = (1, 2, 3)
-"""None of them is one that settings were searched on."""
+SEEDS = (11, 12, 13)
+"""Neither settings of peers nor anything of ours was chosen on them."""
 
 
 @dataclass(frozen=True)
