@@ -29,6 +29,14 @@ def assign(track: Ints, cell: Ints, gain: Floats, n_tracks: int, n_cells: int) -
     return _solved(start, cell[worth], -gain[worth], n_cells)
 
 
+def owners(cell_of: Ints, n_cells: int) -> Ints:
+    """The track of each cell, `[n_cells]`, or ALONE: `cell_of` turned round."""
+    owner = np.full(n_cells, ALONE)
+    linked = np.flatnonzero(cell_of >= 0)
+    owner[cell_of[linked]] = linked
+    return owner
+
+
 @compiled
 def _solved(start: _Rows, cell: _Rows, cost: Floats, n_cells: int) -> _Rows:
     """Links of track i are `start[i]:start[i + 1]`; their costs are negative, staying alone costs 0."""

@@ -11,6 +11,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from models.cells import Cells, Floats
+from tracking.assignment import owners
 from tracking.motion import Motions
 from tracking.neighbours import pairs_within
 from tracking.state import TrackState
@@ -49,8 +50,7 @@ def find_mergers(
         return []
     radius_um = 1.2 * np.sqrt(cells.area_um2[possible] / np.pi)
     which, member = pairs_within(cells.xy_um[possible], radius_um, expected.xy_um[gone])
-    owner = np.full(len(cells), -1)
-    owner[cell_of[cell_of >= 0]] = np.flatnonzero(cell_of >= 0)
+    owner = owners(cell_of, len(cells))
     found, taken = list[Merger](), set[int]()
     for cell, first, last in _groups(possible[which]):
         inside = [row for row in gone[member[first:last]].tolist() if row not in taken]

@@ -11,6 +11,7 @@ import numpy as np
 
 from models.cells import Floats
 from models.labelling import compiled
+from tracking.assignment import owners
 from tracking.cues import AREA, INTENSITY
 from tracking.motion import Motions
 from tracking.neighbours import pairs_within
@@ -80,10 +81,7 @@ def find_divisions(
 
     `busy` are rows of tracks that cannot be mothers, `barred` rows of cells that cannot be daughters.
     """
-    n = len(scenery.cells)
-    owner = np.full(n, -1)
-    linked = np.flatnonzero(cell_of >= 0)
-    owner[cell_of[linked]] = linked
+    owner = owners(cell_of, len(scenery.cells))
     age = _ages(state, owner)
     age[barred] = MEMORY
     triples = _triples(state, cell_of, age, busy, scenery)

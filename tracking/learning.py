@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from models.cells import Cells
+from tracking.assignment import owners
 from tracking.cues import FEWEST, FIRST_WITHIN, Cues, spread
 from tracking.linking import Links
 from tracking.motion import JITTER, Motion, Motions, first_guess, learned
@@ -53,7 +54,7 @@ class Learned:
     """Of a typical cell; 0 before one was seen."""
     usual_dt_s: float = 0.0
     longest_dt_s: float = 0.0
-    n_frames: float = 0
+    n_frames: int = 0
     """From which motion was learned."""
 
     @property
@@ -121,9 +122,7 @@ def _fates(state: TrackState, expected: Motions, links: Links, scenery: Scenery)
     """What became of tracks and cells; without those near one another that may be one broken link, not two events."""
     cells_um = scenery.cells.xy_um
     lost = np.flatnonzero(links.cell_of < 0)
-    claimed = np.zeros(len(cells_um), dtype=bool)
-    claimed[links.cell_of[links.cell_of >= 0]] = True
-    new = np.flatnonzero(~claimed)
+    new = np.flatnonzero(owners(links.cell_of, len(cells_um)) < 0)
     clear_track, clear_cell = np.ones(len(state), dtype=bool), np.ones(len(cells_um), dtype=bool)
     if lost.size and new.size:
         near_um = np.full(lost.size, 2 * scenery.diameter_um)

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from models.cells import Floats
+from tracking.assignment import ALONE, owners
 from tracking.clumps import Merger, is_clump, settle
 from tracking.division import Division
 from tracking.motion import Motions
 from tracking.scenery import Scenery
 from tracking.state import MEMORY, TrackState
-from tracking.tracks import COASTING, Bools, Ints, TrackEvent
+from tracking.tracks import Bools, Ints, TrackEvent
 
 LOOKS_WEIGHT = 0.3
 """Share of the newest sighting in a track's area and intensity."""
@@ -135,18 +136,18 @@ def started(
 
 
 def divided(
-    state: TrackState, known: Bools, cell_of: Ints, divisions: list[Division], first_id: int
+    state: TrackState, known: Bools, cell_of: Ints, n_cells: int, divisions: list[Division], first_id: int
 ) -> tuple[TrackState, dict[int, int], list[TrackEvent]]:
     """The state knowing who is confirmed, `known[M]` and daughters, and the parents of daughters that have a track;
     cells of the other daughters, which begin tracks from `first_id` on, with their mothers' ids; and what to tell."""
     parent, confirmed = state.parent.copy(), known.copy()
-    owner = {int(cell_of[row]): row for row in np.flatnonzero(cell_of >= 0).tolist()} if divisions else {}
+    owner = owners(cell_of, n_cells)
     begins, events = dict[int, int](), list[TrackEvent]()
     for division in divisions:
         mother, names = int(state.id[division.mother]), list[int]()
         for cell in division.cells:
-            row = owner.get(cell, COASTING)
-            if row in (COASTING, division.mother):
+            row = int(owner[cell])
+            if row in (ALONE, division.mother):
                 names.append(first_id + len(begins))
                 begins[cell] = mother
             else:

@@ -11,6 +11,7 @@ from acquisition.clock import NS_PER_S
 from acquisition.commands import Positive
 from models.cells import Cells, Floats
 from tracking import lifecycle
+from tracking.assignment import owners
 from tracking.checking import check
 from tracking.clumps import Merger, find_mergers
 from tracking.cues import FIRST_WITHIN, Cues, looks_of
@@ -28,7 +29,8 @@ from tracking.shift import FEWEST
 from tracking.state import TrackState, no_tracks
 from tracking.tracks import COASTING, Ints, TrackEvent, Tracks
 
-LEARNED_NUMBERS = ("diameter_um", "usual_dt_s", "longest_dt_s", "n_frames")
+LENGTHS = ("diameter_um", "usual_dt_s", "longest_dt_s")
+"""What is learned as a plain number of µm or seconds."""
 
 
 class Tracker(Protocol):
@@ -98,8 +100,12 @@ class CausalTracker:
     def saved(self) -> bytes:
         """Everything it remembers but the last label image; the same bytes for the same memory."""
         learned = self.learned
-        numbers: dict[str, float | int | None] = {"t_ns": self.t_ns, "next_id": self.next_id}
-        numbers |= {name: getattr(learned, name) for name in LEARNED_NUMBERS} | parts_of("rates", learned.rates)
+        numbers: dict[str, float | int | None] = {
+            "t_ns": self.t_ns,
+            "next_id": self.next_id,
+            "n_frames": learned.n_frames,
+        }
+        numbers |= {name: getattr(learned, name) for name in LENGTHS} | parts_of("rates", learned.rates)
         if learned.motion is not None:
             numbers |= parts_of("motion", learned.motion)
         arrays = parts_of("state", self.state) | parts_of("cues", learned.cues)
@@ -124,7 +130,8 @@ class CausalTracker:
             motion=made_of("motion", Motion, numbers, Motion(1.0, 1.0, 1.0)) if moving else None,
             cues=cues,
             rates=made_of("rates", Rates, numbers, Rates()),
-            **{name: number(numbers, name) for name in LEARNED_NUMBERS},
+            n_frames=int(number(numbers, "n_frames")),
+            **{name: number(numbers, name) for name in LENGTHS},
         )
         t_ns, next_id = number(numbers, "t_ns"), number(numbers, "next_id")
         if len(table) and next_id <= table.id[-1]:
@@ -181,7 +188,7 @@ class CausalTracker:
     ) -> tuple[TrackState, Ints, list[TrackEvent]]:
         """The state without tracks that ended and with those that began, the cell of each, and what there is to tell."""
         known = after.confirmed | (after.hits >= self.confirm_after)
-        after, daughters, events = lifecycle.divided(after, known, cell_of, divided, self.next_id)
+        after, daughters, events = lifecycle.divided(after, known, cell_of, len(scenery.cells), divided, self.next_id)
         inside_um = scenery.field.inside_um(after.xy_um)
         after = lifecycle.counted_away(after, inside_um, scenery.diameter_um)
         mothers = np.zeros(len(after), dtype=bool)
@@ -189,8 +196,7 @@ class CausalTracker:
         ends = lifecycle.ended(after, scenery.cells.t_ns, self.max_missed, self.max_away_s * NS_PER_S) & ~mothers
         events += lifecycle.endings(after, ends, inside_um < scenery.edge_um)
 
-        claimed = np.zeros(len(scenery.cells), dtype=bool)
-        claimed[cell_of[cell_of >= 0]] = True
+        claimed = owners(cell_of, len(scenery.cells)) >= 0
         claimed[list(daughters)] = True  # some are the mother's cell, others nobody's
         born = np.flatnonzero(~claimed)
         if (ends | mothers).any():

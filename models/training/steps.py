@@ -1,6 +1,7 @@
 """What any run of training steps needs: the protocol of a run, its progress, rate, average and groups of weights."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -68,7 +69,7 @@ class Trainable(Protocol):
         """Go on where `state()` was taken."""
 
 
-class Training:
+class Training(ABC):
     """A run that can stop anywhere and go on; a kind of network adds what one step costs."""
 
     def __init__(self, settings: RunSettings, make: Callable[[], nn.Module]) -> None:
@@ -81,9 +82,9 @@ class Training:
         self.step = 0
         self._bfloat16 = computes_bfloat16()
 
+    @abstractmethod
     def loss(self) -> Tensor:
         """What the network's answers to the next batch cost, a scalar."""
-        raise NotImplementedError
 
     def run(self, until: int, told: Told = lambda progress: None) -> None:
         """Steps up to number `until`, at most to the end of the schedule."""

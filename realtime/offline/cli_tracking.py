@@ -55,7 +55,7 @@ def track(
     finally:
         if looker is not None:
             looker.close()
-    refined = with_hindsight(live.lineages, divisions=getattr(plugins["tracker"].build(), "divisions", True))
+    refined = with_hindsight(live.lineages, divisions=plugins["tracker"].resolved().get("divisions", True))
     with progress_bar("writing", 2 * len(movie)) as done, written(out):
         out.mkdir(parents=True, exist_ok=True)
         write_events(out / EVENTS, live.events)
