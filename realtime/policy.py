@@ -1,21 +1,38 @@
 """What a policy sees and what it answers. A policy is one small class: no I/O, no clock, no global state."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from acquisition.clock import NS_PER_MS, NS_PER_S
+from acquisition.dose_map import DoseMap
 from acquisition.frame import FrameHeader
-from models.cells import Cells
+from models.cells import Cells, Floats
 from realtime.decisions import Decision
 from tracking.tracks import Tracks
 
 
 @dataclass(frozen=True)
 class Dose:
-    """Light energy spent on the field up to and with this frame."""
+    """Light on the sample up to and with this frame. J/cm² is energy by area, as the literature on phototoxicity states it."""
 
     total_mj: float = 0.0
+    """Energy put on whatever was in view since the run began."""
+    frame_mj: float = 0.0
+    """Of that, since the frame before this one that was looked at."""
+    limit_mj: float = math.inf
+    """limits.dose_mj: when it is spent the run ends."""
+    track_j_cm2: Floats = field(default_factory=lambda: np.empty(0))
+    """What fell on each track's cell, in the rows of `Scene.tracks`; daughters begin with their mother's."""
+    places: DoseMap | None = None
+    """The same for every place of the sample, in stage µm."""
+    limit_j_cm2: float = math.inf
+    """limits.place_j_cm2: the most that any place may get."""
+    unbleached: float = 1.0
+    """Share of the fluorescence that is left, estimated from the brightness of tracked cells in the frame's channel."""
 
 
 @dataclass(frozen=True)
