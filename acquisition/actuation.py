@@ -9,7 +9,7 @@ from typing import Literal
 from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
 from acquisition.commands import AcquireBurst, Order, PulseSorter, Status
 from acquisition.limits import Limits, rate_window_ns
-from acquisition.microscope import Microscope, MicroscopeError, RigGone
+from acquisition.microscope import BurstSequencer, Microscope, MicroscopeError, RigGone
 
 Answer = Callable[[Order, Status, str, int], None]
 """Called once an order with its status, a detail for people, and when it was checked, ns."""
@@ -183,42 +183,82 @@ class Gate:
 
 
 class Burst:
-    """The one burst that may be under way: so many frames at another interval."""
+    """The one burst that may be under way: so many frames at another interval, taken by the devices or counted here."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, microscope: Microscope, answer: Answer) -> None:
+        self._sequencer = microscope if isinstance(microscope, BurstSequencer) else None
         self._answer = answer
         self._order: Order | None = None
-        self._checked_ns = self._since_ns = self._left = self._asked = 0
+        self._checked_ns = self._left = self._asked = 0
+        self._first_ns = self._last_ns = 0
+        self.sequenced = False
+        """True if the devices take it by themselves, and go on as before it."""
+        self.since_ns = 0
+        """Frames whose exposure begins later belong to it; once it is over, those that begin later no longer do."""
         self.base_interval_ms = 0.0
+        self.base_reason = ""
+        """What imaging was like before, and why."""
 
     @property
     def under_way(self) -> bool:
         return self._order is not None
 
-    def begin(self, order: Order, checked_ns: int, since_ns: int, base_interval_ms: float) -> None:
+    @property
+    def frames_left(self) -> int:
+        """Frames that it still lacks."""
+        return self._left if self.under_way else 0
+
+    def sequence(self, command: AcquireBurst) -> int | None:
+        """Have the devices take it: since when they do, ns; None if they cannot."""
+        if self._sequencer is None:
+            return None
+        return self._sequencer.burst(command.n_frames, command.interval_ms)
+
+    def begin(
+        self, order: Order, checked_ns: int, since_ns: int, sequenced: bool, base_interval_ms: float, base_reason: str
+    ) -> None:
         """Count frames whose exposure begins after `since_ns`."""
         assert isinstance(order.command, AcquireBurst)
-        self._order, self._checked_ns, self._since_ns = order, checked_ns, since_ns
-        self.base_interval_ms = base_interval_ms
+        self._order, self._checked_ns, self.since_ns, self.sequenced = order, checked_ns, since_ns, sequenced
+        self.base_interval_ms, self.base_reason = base_interval_ms, base_reason
         self._asked = self._left = order.command.n_frames
 
-    def count(self, began_ns: int) -> bool:
-        """True if that was the burst's last frame."""
-        if self._order is not None and began_ns > self._since_ns:
-            self._left -= 1
-        return self._order is not None and self._left == 0
+    def count(self, began_ns: int, ended_ns: int) -> bool:
+        """A frame: True if it was the burst's last one."""
+        if self._order is None or began_ns <= self.since_ns:
+            return False
+        if self._left == self._asked:
+            self._first_ns = ended_ns
+        self._left -= 1
+        self._last_ns = ended_ns
+        return self._left == 0
+
+    def failure(self) -> str:
+        """Why the devices ended it before its last frame; empty if they have not."""
+        return self._sequencer.burst_failure() if self._order and self.sequenced and self._sequencer else ""
+
+    def over_ns(self) -> int:
+        """When a burst that the devices took was over: its last frame's end of exposure, ns."""
+        return self.since_ns if self._left == self._asked else self._last_ns
 
     def end(self, status: Status, detail: str) -> None:
         """It is over, the interval before it is in force again or could not be."""
         order, self._order = self._order, None
         if order is not None:
-            self._answer(
-                order, status, f"{self._asked - self._left} of {self._asked} frames taken{detail}", self._checked_ns
-            )
+            self._answer(order, status, f"{self._words()}{detail}", self._checked_ns)
 
     def give_up(self, why: str) -> None:
         """Answer for a burst that was cut short."""
         self.end("failed", f"; {why}")
+
+    def _words(self) -> str:
+        """How many frames, and for those that the devices took, how far apart they really were."""
+        taken = self._asked - self._left
+        words = f"{taken} of {self._asked} frames taken"
+        if not self.sequenced:
+            return words
+        apart_ms = (self._last_ns - self._first_ns) / NS_PER_MS / max(1, taken - 1)
+        return f"{words} by the camera itself" + (f", {apart_ms:.2f} ms apart" if taken > 1 else "")
 
 
 def _pulse(order: Order) -> PulseSorter:

@@ -4,7 +4,7 @@ It runs in the process that owns the hardware, after the wire, so that no policy
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -47,6 +47,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The largest share of the time the light may be on: exposure / interval."""
     dose_mj: Positive = 1e9
     """Light energy for the whole run; when it is spent the run ends."""
+    place_j_cm2: Positive = math.inf
+    """Light energy by area that any place of the sample may get; when a place in view has had it the run ends."""
     moves_per_s: Positive = 20.0
     move_s: Positive = 10.0
     """A move that takes longer has failed."""
@@ -80,6 +82,17 @@ class RigState:
     """When the stage was moved, as far back as limits.moves_per_s looks."""
     pulses_ns: Sequence[int] = field(default=())
     """When pulses were, as far back as limits.pulses_per_s looks, and when those that wait will be."""
+    always_lit: bool = False
+    """The light is on for all of the interval, whatever the exposure; else for `off_delay_ms` longer than that."""
+    off_delay_ms: float = 0.0
+    frames_due: int = 1
+    """Frames that will be taken in any case: those that a burst still lacks, or the next one."""
+    reserve_mj: float = 0.0
+    """What may fall besides those: the rest of an exposure under way, and what the rig gives until the loop looks again."""
+    place_left_mj: float = math.inf
+    """What may still fall on the view before one of its places has had limits.place_j_cm2."""
+    way_left_mj: Callable[[MoveStage], float] = lambda move: math.inf
+    """The same for all places between here and where a move leads."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,7 @@ class Refusal:
 
 def check(command: Command, state: RigState, limits: Limits) -> Command | Refusal:
     """The command itself if it is within the limits, else the reason why not. Never changes a command."""
-    reason = _reason_against(command, state, limits)
+    reason = _reason_against(command, state, limits) or _light_reason(command, state, limits)
     return Refusal(reason) if reason else command
 
 
@@ -154,12 +167,51 @@ def _move_reason(move: MoveStage, state: RigState, limits: Limits) -> str | None
 def _burst_reason(burst: AcquireBurst, state: RigState, limits: Limits) -> str | None:
     if burst.n_frames > limits.burst_frames:
         return f"n_frames {burst.n_frames} is above burst_frames {limits.burst_frames}"
-    needed_mj = burst.n_frames * state.light_mw * state.exposure_ms / 1000
-    if state.dose_mj + needed_mj > limits.dose_mj:
-        return f"the burst needs {needed_mj:.3g} mJ, but only {limits.dose_mj - state.dose_mj:.3g} of dose_mj are left"
     interval_ms = burst.interval_ms
     outside = _outside("interval_ms", interval_ms, limits.interval_ms)
     return outside or _duty_reason(state.exposure_ms, interval_ms, limits)
+
+
+def _light_reason(command: Command, state: RigState, limits: Limits) -> str | None:
+    """Why a command would spend more light with the next frames than is left; what saves light is always allowed."""
+    if not isinstance(command, (MoveStage, SetExposure, SetInterval, SetLight, AcquireBurst)):
+        return None
+    before_mj, needed_mj = _needed_mj(None, state), _needed_mj(command, state)
+    what = "the burst" if isinstance(command, AcquireBurst) else "it"
+    place_mj, where = state.place_left_mj, "here"
+    if moves := isinstance(command, MoveStage):
+        place_mj, where = state.way_left_mj(command), "there or on the way"
+    run_mj = limits.dose_mj - state.dose_mj
+    for left_mj, name, is_new in (
+        (place_mj, f"place_j_cm2 are left {where}", moves or needed_mj > before_mj),
+        (run_mj, "dose_mj are left", needed_mj > before_mj),
+    ):
+        if needed_mj > left_mj and is_new:
+            return f"{what} needs {needed_mj:.3g} mJ, but only {max(0.0, left_mj):.3g} of {name}"
+    return None
+
+
+def _needed_mj(command: Command | None, state: RigState) -> float:
+    """Light energy of the frames that are due if the command is obeyed, and what is kept in reserve."""
+    exposure_ms, interval_ms, light_mw = state.exposure_ms, state.interval_ms, state.light_mw
+    n_frames = state.frames_due
+    match command:
+        case SetExposure():
+            exposure_ms = command.exposure_ms
+        case SetInterval():
+            interval_ms = command.interval_ms
+        case SetLight():
+            light_mw = command.light_mw
+        case AcquireBurst():
+            interval_ms, n_frames = command.interval_ms, n_frames + command.n_frames
+    each_mj = frame_mj(exposure_ms, interval_ms, light_mw, state.always_lit, state.off_delay_ms)
+    return n_frames * each_mj + state.reserve_mj
+
+
+def frame_mj(exposure_ms: float, interval_ms: float, light_mw: float, always_lit: bool, off_delay_ms: float) -> float:
+    """Light energy of one frame."""
+    lit_ms = interval_ms if always_lit else exposure_ms + off_delay_ms
+    return light_mw * lit_ms / 1000
 
 
 def _pulse_reason(pulse: PulseSorter, state: RigState, limits: Limits) -> str | None:

@@ -10,12 +10,15 @@ from acquisition.actuation import Answer, Tell
 from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
 from acquisition.commands import Order
 from acquisition.desk import LoopState, OrderDesk, RunEnd
+from acquisition.dose_map import Box, DoseMap, DoseSettings
 from acquisition.frame import Frame
 from acquisition.limits import Limits
 from acquisition.microscope import CameraStalled, Capabilities, Imaging, Microscope, MicroscopeError
 
 LONGEST_IDLE_S = 0.05
 MOVE_POLL_S = 0.001
+AWAY_S = 1.0
+"""A turn that begins so long after the one before: the process was held, or its clock jumped."""
 
 Publish = Callable[[Frame, float], None]
 """Called with a frame and the dose in mJ up to and with it. May raise RunStopped."""
@@ -42,15 +45,22 @@ class AcquisitionLoop:
         answer: Answer,
         duration_s: float | None = None,
         tell: Tell = lambda level, words: None,
+        dose: DoseSettings = DoseSettings(),  # noqa: B008  # frozen
     ) -> None:
         """`tell` hears of what ends a run at once, before the rig is made safe, which a hung device can delay."""
         self.n_frames = 0
+        self.n_repeated = 0
+        """Frames that the camera delivered again, or too late to be in order: nobody gets them."""
+        self._newest_index = -1
+        self.lit_from_um: Box | None = None
+        """While a frame is published: where the stage was when the light since the frame before fell; None: as it says."""
         self._microscope, self._capabilities = microscope, capabilities
         self._limits, self._imaging, self._clock = limits, imaging, clock
         self._publish, self._receive, self._tell = publish, receive, tell
         self._duration_s = duration_s
-        self._started_ns = self._heard_ns = clock.now_ns()
-        self._desk = OrderDesk(microscope, capabilities, limits, clock, answer, tell)
+        self._started_ns = self._heard_ns = self._turned_ns = clock.now_ns()
+        self._was_away = False
+        self._desk = OrderDesk(microscope, capabilities, limits, clock, answer, tell, dose)
 
     @property
     def state(self) -> LoopState:
@@ -64,7 +74,11 @@ class AcquisitionLoop:
     @property
     def dose_mj(self) -> float:
         """Light energy put on the field so far."""
-        return self._desk.dose_mj
+        return self._desk.light.total_mj
+
+    def places(self) -> DoseMap:
+        """Light that every place has had so far."""
+        return self._desk.light.map()
 
     def run(self) -> RunEnd:
         """Image until the run ends, whatever ends it; the rig is safe afterwards."""
@@ -80,24 +94,28 @@ class AcquisitionLoop:
         return self.end or RunEnd(False, "the acquisition loop was interrupted")
 
     def start(self) -> None:
-        """Begin to image."""
+        """Begin to image, unless the light budget is too small for a single frame."""
         lit_share, duty_cycle = self._capabilities.lit_share, self._limits.duty_cycle
         if lit_share is not None and lit_share > duty_cycle:
             raise MicroscopeError(
                 f"{self._capabilities.name} lights the sample {lit_share:.0%} of the time whatever the exposure, "
                 f"limits.duty_cycle allows {duty_cycle:.0%}; wire the shutter to the camera, take single frames, or allow it"
             )
+        if spent := self._desk.light.spent(0.0, runs=False):
+            self._desk.end = RunEnd(True, spent)
+            return
         self._desk.resume()
-        self._started_ns = self._clock.now_ns()
+        self._started_ns = self._turned_ns = self._clock.now_ns()
 
     def turn(self) -> None:
         """Serve what has arrived, drive what is under way, take a frame if there is one."""
+        self._notice_time_away()
         for order in self._receive(self._idle_s()):
             self._desk.serve(order)
         self._desk.drive()
         if self.state == "running":
             self._take_frame()
-        self._desk.dose_mj = self._microscope.dose_mj()
+        self._desk.account()
         self._end_if_over()
 
     def stop(self, reason: str) -> None:
@@ -113,6 +131,7 @@ class AcquisitionLoop:
         except MicroscopeError as error:
             self._desk.end = RunEnd(False, f"{why}; and the rig could not be made safe: {error}", rig_safe=False)
         finally:
+            self._desk.account()
             self._desk.give_up(f"the run ended: {why}")
 
     def _take_frame(self) -> None:
@@ -120,9 +139,35 @@ class AcquisitionLoop:
         if frame is None:
             self._complain_if_stalled()
             return
-        self._heard_ns = self._clock.now_ns()
+        if frame.header.index <= self._newest_index:
+            self._leave_out(frame)
+            return
+        self._newest_index = frame.header.index
+        self._heard_ns, self._was_away = self._clock.now_ns(), False
         self.n_frames += 1
-        self._publish(self._desk.see(frame), self._microscope.dose_mj())
+        self._desk.account()
+        self.lit_from_um = self._desk.light.framed(frame.header)
+        self._publish(self._desk.see(frame), self.dose_mj)
+
+    def _leave_out(self, frame: Frame) -> None:
+        """A frame out of order: a tracker would see time run backwards, and a recording hold it twice."""
+        self.n_repeated += 1
+        if self.n_repeated == 1:
+            index, name = frame.header.index, self._capabilities.name
+            words = f"{name} delivered frame {index} after frame {self._newest_index}; it is left out, as all that follow so"
+            self._tell("warning", words)
+
+    def _notice_time_away(self) -> None:
+        """What this process did not see is no silence of the camera's; but only once, then frames must come again."""
+        now_ns = self._clock.now_ns()
+        away_ns, self._turned_ns = now_ns - self._turned_ns, now_ns
+        if away_ns < AWAY_S * NS_PER_S or self._was_away:
+            return
+        self._was_away = True
+        self._heard_ns += away_ns
+        self._tell(
+            "warning", f"nothing was done for {away_ns / NS_PER_S:.1f} s: the process was held, or its clock jumped"
+        )
 
     def _complain_if_stalled(self) -> None:
         device = self._desk.device
@@ -144,14 +189,15 @@ class AcquisitionLoop:
             self._desk.end = RunEnd(True, f"ran for {self._duration_s:g} s as asked")
         elif self._microscope.exhausted():
             self._desk.end = RunEnd(True, "the recorded movie has ended")
-        elif self.dose_mj + self._next_mj() > self._limits.dose_mj * (1 + 1e-9):  # sums of fractions are not exact
-            spent = f"{self.dose_mj:.4g} of limits.dose_mj {self._limits.dose_mj:g} mJ"
-            self._desk.end = RunEnd(True, f"the light budget is spent: {spent}")
+        else:
+            self._end_if_spent()
 
-    def _next_mj(self) -> float:
-        device = self._desk.device
-        lit_ms = device.exposure_ms if self._capabilities.lit_share is None else device.interval_ms
-        return device.light_mw * lit_ms / 1000
+    def _end_if_spent(self) -> None:
+        """Before more light can fall than is left, until the next turn."""
+        idle_s = self._idle_s()
+        self._desk.light.looked(idle_s)
+        if spent := self._desk.light.spent(idle_s, runs=self.state == "running"):
+            self._desk.end = RunEnd(True, spent)
 
     def _idle_s(self) -> float:
         """How long nothing can become due: until the next frame, gate edge or look at a moving stage."""

@@ -4,7 +4,7 @@ tests/contracts/test_microscope_contract.py is the same promise as code: every m
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Meta
@@ -56,6 +56,10 @@ class Capabilities:
     channels: tuple[str, ...] = ()
     lit_share: float | None = None
     """Share of the time for which the sample is lit, whatever the exposure; None if only exposures light it."""
+    off_delay_ms: float = 0.0
+    """How long the light stays on after an exposure, where only exposures light the sample."""
+    sequences: tuple[str, ...] = ()
+    """What the devices do in step with the camera without the computer, in words for people."""
 
 
 @dataclass(frozen=True)
@@ -139,3 +143,29 @@ class Microscope(Protocol):
 
     def close(self) -> None:
         """Make safe and let go of the hardware. Closing twice is harmless."""
+
+
+@runtime_checkable
+class BurstSequencer(Protocol):
+    """What a microscope may have besides: a camera that takes bursts by itself. For others the loop counts frames."""
+
+    def burst(self, n_frames: int, interval_ms: float) -> int | None:
+        """Start exactly so many exposures at this interval, then go on imaging as before.
+
+        The moment, ns, after which only frames of the burst are exposed until it is over; all of them become frames.
+        None if the devices cannot keep this interval by themselves; nothing has changed then. Raises MicroscopeError.
+        """
+
+    def burst_failure(self) -> str:
+        """Why the last burst has fewer frames than were asked for, told after its last one; empty if it has not."""
+
+
+@runtime_checkable
+class TellsTruth(Protocol):
+    """What a microscope may have besides: it knows what it shows."""
+
+    def nuclei(self) -> Any:
+        """All cells of the specimen as they were in the frame that was read last; see acquisition/simulated/nuclei.py."""
+
+    def history(self) -> list[Any]:
+        """What has happened in the specimen until then; see acquisition/simulated/history.py."""

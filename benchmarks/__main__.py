@@ -5,7 +5,19 @@ import sys
 
 from benchmarks.tables import Report
 
-ALL = ("transport", "recorder", "latency", "memory", "measurement", "engines", "perception", "tracking")
+ALL = (
+    "transport",
+    "recorder",
+    "latency",
+    "reflexes",
+    "effects",
+    "memory",
+    "measurement",
+    "engines",
+    "perception",
+    "tracking",
+    "simulated",
+)
 
 
 def main() -> None:

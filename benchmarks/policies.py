@@ -1,9 +1,9 @@
-"""A policy for the latency benchmark: it asks for something on every frame, so that every frame meets an outcome."""
+"""Policies for benchmarks: they ask for something on every frame, so that every frame meets an outcome."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from acquisition.commands import MoveStage
+from acquisition.commands import MoveStage, SetLight
 from realtime.decisions import Decision
 from realtime.policy import Scene
 
@@ -14,3 +14,11 @@ class EveryFrame:
 
     def decide(self, scene: Scene) -> Iterable[Decision]:
         yield Decision(command=MoveStage(x_um=float(scene.frame.index % 2)), reason="every frame")
+
+
+@dataclass
+class EveryFrameLight:
+    """Make the light a little brighter and dimmer again: done as soon as the device has obeyed, without travel."""
+
+    def decide(self, scene: Scene) -> Iterable[Decision]:
+        yield Decision(command=SetLight(1.0 + scene.frame.index % 2 / 100), reason="every frame")

@@ -31,6 +31,20 @@ def _corrected_mean(regions: Regions) -> Floats:
     return regions.mean_intensity - regions.background
 
 
+def _snr(regions: Regions) -> Floats:
+    """Photons and read-out make the noise; what the sample itself varies is signal."""
+    camera = regions.camera
+    signal_e = _corrected_mean(regions) * camera.e_per_count
+    light_e = np.maximum(regions.mean_intensity - camera.offset_counts, 0.0) * camera.e_per_count
+    noise_e = np.sqrt(light_e + camera.read_noise_e**2)
+    return np.divide(signal_e, noise_e, out=np.full_like(signal_e, np.nan), where=noise_e > 0)
+
+
+def _sharpness(regions: Regions) -> Floats:
+    above = _corrected_mean(regions)
+    return np.divide(regions.brenner, above**2, out=np.full_like(above, np.nan), where=above > 0)
+
+
 FEATURES: dict[str, Callable[[Regions], Floats]] = {
     "eccentricity": _eccentricity,  # of the ellipse with the same second moments: 0 round, 1 a line
     "orientation_rad": _orientation_rad,  # of its long axis on the stage, from x towards y, −π/2 … π/2
@@ -45,6 +59,8 @@ FEATURES: dict[str, Callable[[Regions], Floats]] = {
     "background_intensity": lambda regions: regions.background,  # median of a ring around the cell that is in no cell
     "corrected_mean_intensity": _corrected_mean,  # above that background
     "corrected_integrated_intensity": lambda regions: _corrected_mean(regions) * regions.n_pixels,
+    "snr": _snr,  # of a pixel: what the cell adds to its background, over the noise that photons and read-out make
+    "sharpness": _sharpness,  # Brenner's gradient over the squared brightness: highest in focus
     "texture_contrast": lambda regions: regions.texture.contrast,  # Haralick's, in counts squared
     "texture_correlation": lambda regions: regions.texture.correlation,  # Haralick's: 1 smooth, 0 grainy
     "neighbours": lambda regions: regions.neighbours.astype(np.float64),  # other cells within NEIGHBOUR_UM

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
+from acquisition.calibration import UNCALIBRATED, CameraCalibration
 from acquisition.frame import FrameHeader, StagePosition, stage_um
 from models.cells import ONE_CLASS, Cells, Labels
 from models.features import FEATURES
@@ -16,11 +17,17 @@ from models.regions import Regions
 from models.runs import Image
 
 
-def measure(header: FrameHeader, image: Image, labels: Labels, features: tuple[str, ...] = ()) -> Cells:
+def measure(
+    header: FrameHeader,
+    image: Image,
+    labels: Labels,
+    features: tuple[str, ...] = (),
+    camera: CameraCalibration = UNCALIBRATED,
+) -> Cells:
     """The cells of one frame in the order of their labels; `image` in camera counts, `labels` 0 = background.
 
     `features` names the extra columns to measure (keys of FEATURES). Every cell is of class `cell` until a
-    classifier says more. Call `warm_up` once before the loop.
+    classifier says more; `camera` is what signal-to-noise is reckoned with. Call `warm_up` once before the loop.
     """
     if not image.shape == labels.shape == header.shape:
         raise ValueError(
@@ -28,7 +35,7 @@ def measure(header: FrameHeader, image: Image, labels: Labels, features: tuple[s
             f"the header's shape {list(header.shape)}"
         )
     check_features(features)
-    regions = Regions.of(header, image, labels)
+    regions = Regions.of(header, image, labels, camera)
     columns = [FEATURES[name](regions) for name in features]
     return Cells(
         frame_index=header.index,

@@ -6,9 +6,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from acquisition.frame import Frame
-from models.cells import Cells, Labels
+from acquisition.calibration import UNCALIBRATED, CameraCalibration
+from acquisition.frame import Frame, FrameHeader
+from models.cells import ONE_CLASS, Cells, Labels
 from models.measure import measure
+from models.measure_again import measured_again
 
 Image = npt.NDArray[np.float32]
 Mark = Callable[[str], None]
@@ -63,10 +65,20 @@ class Classifier(Protocol):
 class Perception:
     """All that happens to a frame before the tracker. Not thread-safe: one per inference process."""
 
-    def __init__(self, segmenter: Segmenter, classifier: Classifier | None, features: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        classifier: Classifier | None,
+        features: tuple[str, ...],
+        channel: str = "",
+        camera: CameraCalibration = UNCALIBRATED,
+    ) -> None:
+        """`channel` is the one in whose frames cells are found; empty: in every frame."""
         self.segmenter = segmenter
         self.classifier = classifier
         self.features = features
+        self.channel = channel
+        self.camera = camera
 
     @property
     def description(self) -> str:
@@ -85,6 +97,10 @@ class Perception:
             if isinstance(part, BuiltAhead):
                 part.build_ahead(height_px, width_px, tell)
 
+    def finds_cells_in(self, header: FrameHeader) -> bool:
+        """False for a frame of another channel, whose cells are those of the frame before."""
+        return self.channel in ("", header.channel)
+
     def analyse(self, frame: Frame, mark: Mark = lambda stage: None) -> Cells:
         """The cells of one frame, positions in stage µm."""
         image = preprocess(frame.pixels)
@@ -93,10 +109,25 @@ class Perception:
         mark("inferred")
         labels = self.segmenter.label(maps)
         mark("labelled")
-        cells = measure(frame.header, image, labels, self.features)
+        cells = measure(frame.header, image, labels, self.features, self.camera)
         mark("measured")
         if self.classifier is not None:
             cells = with_classes(cells, self.classifier.class_names, self.classifier.classify(image, cells))
+        mark("classified")
+        return cells
+
+    def analyse_again(self, frame: Frame, known: Cells | None, mark: Mark = lambda stage: None) -> Cells:
+        """The cells that were found last, row by row, measured in a frame of another channel; without any, none."""
+        image = preprocess(frame.pixels)
+        for stage in ("preprocessed", "inferred", "labelled"):
+            mark(stage)
+        if known is None:
+            names = ONE_CLASS if self.classifier is None else self.classifier.class_names
+            empty = measure(frame.header, image, np.zeros(image.shape, np.int32), self.features, self.camera)
+            cells = with_classes(empty, names, np.empty((0, len(names))))
+        else:
+            cells = measured_again(known, frame.header, image, self.camera)
+        mark("measured")
         mark("classified")
         return cells
 

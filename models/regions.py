@@ -5,9 +5,11 @@ from functools import cached_property
 
 import numpy as np
 
+from acquisition.calibration import UNCALIBRATED, CameraCalibration
 from acquisition.frame import FrameHeader
 from models.cells import Floats, Labels
 from models.runs import Counts, Image, Ints, Runs, Spread, Totals, moments_of, runs_of, spread_of, totals_of
+from models.sharpness import brenner_of
 from models.surroundings import Near, nearest_cells, neighbour_counts, ring_medians
 from models.texture import Texture, texture_of
 
@@ -29,14 +31,17 @@ class Regions:
     label: Ints  # [N] ascending
     runs: Runs
     totals: Totals
+    camera: CameraCalibration = UNCALIBRATED
 
     @classmethod
-    def of(cls, header: FrameHeader, image: Image, labels: Labels) -> "Regions":
+    def of(
+        cls, header: FrameHeader, image: Image, labels: Labels, camera: CameraCalibration = UNCALIBRATED
+    ) -> "Regions":
         """Arrays of an unusual type or layout, or read-only ones, are copied: compiled code knows one kind only."""
         image = np.require(image, np.float32, ["C", "W"])
         labels = np.require(labels, np.int32, ["C", "W"])
         label, runs = runs_of(labels)
-        return cls(header, image, labels, label, runs, totals_of(runs, len(label), image))
+        return cls(header, image, labels, label, runs, totals_of(runs, len(label), image), camera)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -76,6 +81,10 @@ class Regions:
     @cached_property
     def texture(self) -> Texture:
         return texture_of(self.runs, self.mean_intensity, self.labels, self.image)
+
+    @cached_property
+    def brenner(self) -> Floats:
+        return brenner_of(self.runs, self.n_pixels, self.image)
 
     @cached_property
     def near(self) -> Near:

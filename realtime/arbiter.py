@@ -1,6 +1,6 @@
-"""The arbiter: at most one of a frame's decisions for each actuator; the earlier one wins. Pure."""
+"""The arbiter: at most one of a frame's decisions for each actuator; priority wins, then order. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from acquisition.clock import NS_PER_MS
 from acquisition.commands import (
@@ -19,31 +19,72 @@ from realtime.decisions import Decision
 
 ACTUATORS: dict[type, str] = {
     SetInterval: "frame interval",
-    AcquireBurst: "frame interval",
     SetExposure: "exposure",
     SetLight: "light",
     SetChannel: "channel",
     SetRoi: "region of interest",
 }
+LIGHTING = (SetExposure, SetLight)
+EQUAL: Mapping[str, float] = {}
+"""Every policy has the same priority."""
 
 
-def arbitrate(decisions: Iterable[Decision]) -> tuple[list[Decision], list[str]]:
+def arbitrate(
+    decisions: Iterable[Decision], priorities: Mapping[str, float] = EQUAL, other_channel: str = ""
+) -> tuple[list[Decision], list[str]]:
     """Those of one frame's decisions that go to the rig, and in words those that lost.
 
-    `decisions` come in order of priority: the policies' order in the config, then each policy's own. Only a
-    SafeState goes before everything. One is kept whole or dropped whole, never changed.
+    The higher priority of a policy goes first (0 unless given); among equals `decisions` come in order: the policies'
+    order in the config, then each policy's own. Only a SafeState goes before everything. One is kept whole or dropped whole,
+    never changed.
+
+    Exposure and light belong to the channel in force. A policy that switches the channel has both for this frame, and
+    loses both if it loses the channel (it gives its SetChannel first). `other_channel` is the channel of the frame if that is not
+    the one in which cells are found: then nobody changes exposure or light but who switches back.
     """
+    ordered = sorted(decisions, key=lambda d: (not isinstance(d.command, SafeState), -priorities.get(d.policy, 0.0)))
+    switching = {decision.policy for decision in ordered if isinstance(decision.command, SetChannel)}
     kept: list[Decision] = []
     dropped: list[str] = []
-    for decision in sorted(decisions, key=lambda decision: not isinstance(decision.command, SafeState)):
-        claims = ((winner, contested(winner.command, decision.command)) for winner in kept)
-        lost = next(((winner, actuator) for winner, actuator in claims if actuator), None)
-        if lost is None:
-            kept.append(decision)
+    for decision in ordered:
+        lost = _lost(decision, kept, priorities)
+        if not lost and isinstance(decision.command, LIGHTING):
+            lost = _lost_with_channel(decision, kept, switching, other_channel)
+        if lost:
+            dropped.append(f"{_name(decision)} lost the {lost}")
         else:
-            winner, actuator = lost
-            dropped.append(f"{_name(decision)} lost the {actuator} to {_name(winner)}")
+            kept.append(decision)
     return kept, dropped
+
+
+def _lost(decision: Decision, kept: list[Decision], priorities: Mapping[str, float]) -> str:
+    """What a decision loses against one that is kept, and to whom; nothing if it may be kept, too."""
+    for winner in kept:
+        actuator = contested(winner.command, decision.command)
+        if actuator is None and winner.policy != decision.policy:
+            actuator = _lighting_of_channel(winner.command, decision.command)
+        if actuator is not None:
+            first, second = (priorities.get(d.policy, 0.0) for d in (winner, decision))
+            by = f", priority {first:g} against {second:g}" if first != second else ""
+            return f"{actuator} to {_name(winner)}{by}"
+    return ""
+
+
+def _lost_with_channel(decision: Decision, kept: list[Decision], switching: set[str], other_channel: str) -> str:
+    """What a change of exposure or light loses because of the channel."""
+    actuator = ACTUATORS[type(decision.command)]
+    if decision.policy in switching:
+        switches = any(d.policy == decision.policy and isinstance(d.command, SetChannel) for d in kept)
+        return "" if switches else f"{actuator} with its channel"
+    return f"{actuator} to the look in channel {other_channel}" if other_channel else ""
+
+
+def _lighting_of_channel(first: Command, second: Command) -> str | None:
+    """Exposure or light, if one of the commands changes it and the other one the channel."""
+    for one, other in ((first, second), (second, first)):
+        if isinstance(one, SetChannel) and isinstance(other, LIGHTING):
+            return ACTUATORS[type(other)]
+    return None
 
 
 def contested(first: Command, second: Command) -> str | None:
@@ -62,6 +103,8 @@ def actuators(command: Command) -> tuple[str, ...]:
             return plane + focus
         case PulseSorter():
             return ("gate",)
+        case AcquireBurst():  # a channel that changed now would be the whole burst's
+            return ("frame interval", "channel")
         case _:  # Pause, Resume, Stop and SafeState are not in the table
             return (ACTUATORS.get(type(command), "run state"),)
 

@@ -17,7 +17,6 @@ from acquisition.microscope import Imaging, Microscope, MicroscopeError
 from realtime.bus import Client, Door, KeyPair
 from realtime.config import RunConfig, resolved
 from realtime.inference import Inference
-from realtime.policy import Dose
 from realtime.processes.rig_lock import RigLock
 from realtime.ring import Ring, slots_for
 from realtime.session.disk import explained
@@ -110,14 +109,16 @@ def _text(text: str) -> str:
 def rehearsal(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> list[Finding]:
     """Open the rig, image for some seconds, measure camera, ring, bus, inference and disk. Raises MicroscopeError.
 
-    Engines that must be built before a run (TensorRT) are built on the way; `tell` hears how that goes.
+    Engines that must be built before a run (TensorRT) are built on the way; `tell` hears how that goes, and what the
+    devices can do in step with the camera without the computer.
     """
     clock = SystemClock()
     microscope: Microscope = config.microscope.build()
     imaging = _rehearsed(config.imaging, config.limits.duty_cycle)
     with RigLock(microscope.rig_id, "rehearsal"):
         try:
-            microscope.open(clock, imaging)
+            sequences = microscope.open(clock, imaging).sequences
+            tell(f"the devices sequence by themselves: {', '.join(sequences) or 'nothing'}")
             frames, rate_hz = _image(microscope, clock, imaging.interval_ms)
         finally:
             microscope.close()
@@ -203,7 +204,7 @@ def _inference_finding(
     times_ms = []
     for frame in frames:
         started_ns = clock.now_ns()
-        inference.look(frame, Dose())
+        inference.look(frame, 0.0)
         times_ms.append((clock.now_ns() - started_ns) / NS_PER_MS)
     warm_ms = times_ms[N_COLD:] or times_ms
     return Finding(

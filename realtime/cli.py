@@ -21,12 +21,15 @@ from models.engines.engine import EngineError
 from models.images import ImageError
 from models.manifest import ModelError
 from realtime.config import RunConfig, load_config, read_tables
+from realtime.faults import fault_overrides
 from realtime.live import StatusLine, summary_tables
 from realtime.offline import cli_models, cli_tracking, cli_train
 from realtime.plugins import ConfigError, setting_names
 from realtime.processes.rig_lock import RigBusy
 from realtime.processes.supervisor import RunCancelled, RunFailed, Supervisor
 from realtime.ring import RingError
+from realtime.scoring import cli_score
+from realtime.scoring.failure import ScoreFailed
 from realtime.session.disk import RecordingError, make_session_folder
 
 app = typer.Typer(
@@ -36,6 +39,7 @@ app = typer.Typer(
 app.add_typer(cli_models.app)  # segment, classify, evaluate, models
 app.add_typer(cli_train.app)  # train, export
 app.add_typer(cli_tracking.app)  # track
+app.add_typer(cli_score.app)  # score
 console = Console()
 errors = Console(stderr=True)
 
@@ -43,6 +47,7 @@ FAILED, MISTAKE = 1, 2
 TERMINATE = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 USER_ERRORS = (
     ConfigError, EngineError, ImageError, MicroscopeError, ModelError, RigBusy, RingError, RunFailed, RecordingError,
+    ScoreFailed,
 )  # fmt: skip
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML file; see hardware_configs/.")]
@@ -59,9 +64,12 @@ def run(
     seed: Annotated[int | None, typer.Option(help="For the simulated microscope.")] = None,
     out: Annotated[Path | None, typer.Option(help="Session folder; a new one under rig.sessions without it.")] = None,
     overrides: Overrides = [],  # noqa: B006  # typer reads the default, nobody changes it
+    faults: Annotated[
+        list[str], typer.Option("--fault", help="Something to go wrong, or NAME.key=value.", metavar="NAME")
+    ] = [],  # noqa: B006
 ) -> None:
     """Run a microscope with reflexes and record everything."""
-    config = _load(config_path, overrides, seed)
+    config = _load(config_path, [*overrides, *fault_overrides(faults)], seed)
     folder = out or Path(config.rig.sessions) / f"{utc_now().replace(':', '')}-{_slug(config.rig.name)}"
     ended_ok, reason = (_run_inline if inline else _run_processes)(config, folder, duration)
     _show_summary(folder)
@@ -98,12 +106,15 @@ def check(
 def replay(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A session folder.")],
     policy: Annotated[list[str], typer.Option(help="A policy to try instead: name or module:Class.")] = [],  # noqa: B006
+    json: Annotated[Path | None, typer.Option(help="With --policy: its score.", metavar="FILE")] = None,
 ) -> None:
-    """Decide again on recorded frames: identical decisions, or the first difference."""
+    """Decide again on recorded frames: identical decisions, or the first difference; with --policy, others' and their score."""
     from realtime.replay import replay as decide_again
     from realtime.replay import replay_with
 
     if policy:
+        from realtime.scoring.recorded import recorded_scores, recorded_table, write_recorded
+
         result = replay_with(session, policy)
         for decision in result.decisions:
             console.print(
@@ -113,6 +124,10 @@ def replay(
                 soft_wrap=True,
             )
         console.print(f"{result.n_decisions} decisions on {result.n_frames} frames; nothing acted", highlight=False)
+        scores = recorded_scores(session, policy, result.decisions)
+        console.print(recorded_table(scores))
+        if json is not None:
+            write_recorded(json, session, scores)
         return
     result = decide_again(session)
     bad = bool(result.first_difference) or not result.n_frames

@@ -15,12 +15,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from acquisition.calibration import CameraCalibration
 from acquisition.commands import NotNegative, Positive, SetExposure, SetInterval, SetLight
+from acquisition.dose_map import DoseSettings
+from acquisition.faults import Faults
 from acquisition.frame import StagePosition
 from acquisition.limits import Limits, Refusal, RigState, check
 from acquisition.microscope import Imaging
 from realtime.explain import did_you_mean, shown
-from realtime.plugins import ConfigError, Plugin, convert_settings, load_plugin
+from realtime.plugins import ConfigError, Plugin, PolicyPlugin, convert_settings, load_plugin, load_policy
+from realtime.scoring.settings import ScoreSettings
 from realtime.session.writer import RecorderSettings
 from realtime.vocabulary import check_vocabulary
 
@@ -38,9 +42,12 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class PerceptionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is measured in every cell beyond position, area and mean intensity."""
+    """In which frames cells are found, and what is measured in every cell beyond position, area and mean intensity."""
 
     features: tuple[str, ...] = ()
+    channel: str = ""
+    """Cells are found in frames of this channel, and one of another channel is measured in the cells found last; empty: in
+    every frame."""
 
 
 class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,27 +91,33 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     microscope: Plugin
     imaging: Imaging
     limits: Limits
+    dose: DoseSettings
     segmenter: Plugin
     classifier: Plugin | None
+    camera: CameraCalibration
     perception: PerceptionSettings
     tracker: Plugin
-    policies: dict[str, Plugin]
-    """By name, in order of priority."""
+    policies: dict[str, PolicyPlugin]
+    """By name, in the order of the file."""
     inference: InferenceSettings
     recorder: RecorderSettings
     ring: RingSettings
+    faults: Faults
+    score: ScoreSettings | None = None
+    """What `reflexscope score` asks; a run itself takes no notice of it."""
 
 
 SECTIONS: dict[str, type] = {
-    "rig": Rig, "imaging": Imaging, "limits": Limits, "perception": PerceptionSettings,
-    "inference": InferenceSettings, "recorder": RecorderSettings, "ring": RingSettings,
+    "rig": Rig, "imaging": Imaging, "limits": Limits, "dose": DoseSettings, "camera": CameraCalibration,
+    "perception": PerceptionSettings,
+    "inference": InferenceSettings, "recorder": RecorderSettings, "ring": RingSettings, "faults": Faults,
 }  # fmt: skip
 PLUGINS = ("microscope", "segmenter", "classifier", "tracker")
 DEFAULT_USE = {"segmenter": {"use": "network"}, "tracker": {"use": "causal"}}
-KEYS = (*SECTIONS, *PLUGINS, "policy")
-MAY_BE_INFINITE = ("limits", "classifier", "policy")
+KEYS = (*SECTIONS, *PLUGINS, "policy", "score")
+MAY_BE_INFINITE = ("limits", "classifier", "microscope", "policy", "score")
 POLICY_NAME = re.compile(r"[\w-]{1,40}")
-RESERVED = ("operator", "supervisor", "recorder", "inference", "acquisition", "watch")
+RESERVED = ("operator", "supervisor", "recorder", "inference", "acquisition", "watch", "faults")
 """Who else gives orders or speaks in a run's journal; a policy must not be mistaken for one of them."""
 
 
@@ -146,6 +159,8 @@ def config_from(raw: Mapping[str, Any], folder: Path) -> RunConfig:
     for kind in PLUGINS:
         table = DEFAULT_USE.get(kind, {}) | _table(raw, kind)
         parts[kind] = load_plugin(kind, table, kind, folder) if table or kind in raw else None
+    if "score" in raw:
+        parts["score"] = convert_settings(ScoreSettings, _table(raw, "score"), "score")
     config = RunConfig(**parts, policies=_policies(raw.get("policy", []), folder))
     _check_start(config)
     return config
@@ -157,6 +172,8 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     tables |= {name: msgspec.to_builtins(getattr(config, name)) for name in SECTIONS}
     tables |= {kind: plugin.resolved() for kind in PLUGINS if (plugin := getattr(config, kind)) is not None}
     tables["policy"] = [{"name": name} | plugin.resolved() for name, plugin in config.policies.items()]
+    if config.score is not None:
+        tables["score"] = msgspec.to_builtins(config.score)
     return tables
 
 
@@ -167,13 +184,13 @@ def _table(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
     return table
 
 
-def _policies(tables: Any, folder: Path) -> dict[str, Plugin]:
+def _policies(tables: Any, folder: Path) -> dict[str, PolicyPlugin]:
     if not isinstance(tables, list):
         raise ConfigError("policies are written [[policy]], one table each, the most important first")
-    policies: dict[str, Plugin] = {}
+    policies: dict[str, PolicyPlugin] = {}
     for i, table in enumerate(tables):
         name = _policy_name(table)
-        plugin = load_plugin("policy", table, f"policy.{name}", folder, not_settings=("name",))
+        plugin = load_policy(table, f"policy.{name}", folder)
         if not isinstance(name, str) or not POLICY_NAME.fullmatch(name):
             raise ConfigError(f"policy[{i}].name must be one word of letters, digits, _ and -, not {shown(name)}")
         if name in RESERVED:
@@ -196,24 +213,31 @@ def _policy_name(table: Any) -> Any:
 def apply_override(raw: dict[str, Any], text: str) -> None:
     """Apply `section.key=value` or `policy.name.key=value`."""
     path, equals, value_text = text.partition("=")
-    steps = path.strip().split(".")
-    if not equals or not all(steps) or len(steps) < (3 if steps[0] == "policy" else 2):
+    if not equals:
         raise ConfigError(f"--set {text}: write section.key=value, or policy.name.key=value for a policy")
+    set_value(raw, path.strip(), _value(value_text), f"--set {text}")
+
+
+def set_value(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Put a value at `section.key` or `policy.name.key` of parsed TOML; `where` says who asks, for errors."""
+    steps = path.split(".")
+    if not all(steps) or len(steps) < (3 if steps[0] == "policy" else 2):
+        raise ConfigError(f"{where}: write section.key=value, or policy.name.key=value for a policy")
     table: Any = raw
     if steps[0] == "policy":
-        table, steps = _policy_table(raw.get("policy", []), steps[1], text), steps[2:]
+        table, steps = _policy_table(raw.get("policy", []), steps[1], where), steps[2:]
     for step in steps[:-1]:
         table = table.setdefault(step, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"--set {text}: {step} is a value, not a section")
-    table[steps[-1]] = _value(value_text)
+            raise ConfigError(f"{where}: {step} is a value, not a section")
+    table[steps[-1]] = value
 
 
-def _policy_table(tables: Any, name: str, text: str) -> dict[str, Any]:
+def _policy_table(tables: Any, name: str, where: str) -> dict[str, Any]:
     named = {str(_policy_name(table)): table for table in tables} if isinstance(tables, list) else {}
     if name not in named:
         known = ", ".join(named) or "none"
-        raise ConfigError(f"--set {text}: no policy is called {name}{did_you_mean(name, named)}; there are {known}")
+        raise ConfigError(f"{where}: no policy is called {name}{did_you_mean(name, named)}; there are {known}")
     table: dict[str, Any] = named[name]
     return table
 
@@ -227,7 +251,7 @@ def _value(text: str) -> Any:
 
 
 def _refuse_odd_numbers(value: Any, place: str, finite: bool) -> None:
-    """TOML can write nan and inf. No setting means anything as nan, and only limits and conditions may be infinite."""
+    """TOML can write nan and inf. No setting means anything as nan, and only limits, thresholds and doses may be infinite."""
     if isinstance(value, dict):
         for key, item in value.items():
             _refuse_odd_numbers(item, f"{place}.{key}", finite)
@@ -240,7 +264,12 @@ def _refuse_odd_numbers(value: Any, place: str, finite: bool) -> None:
 
 def _check_start(config: RunConfig) -> None:
     """The values a run starts with must be allowed by its own limits."""
-    imaging, limits = config.imaging, config.limits
+    imaging, limits, channel = config.imaging, config.limits, config.perception.channel
+    if channel and imaging.channel and channel != imaging.channel:
+        raise ConfigError(
+            f'[imaging] starts in channel "{imaging.channel}", but cells are found in perception.channel "{channel}" only; '
+            "start in that one"
+        )
     state = RigState(
         t_ns=0, stage=StagePosition(), exposure_ms=imaging.exposure_ms, interval_ms=imaging.interval_ms,
         light_mw=imaging.light_mw,

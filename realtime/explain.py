@@ -23,7 +23,7 @@ def explained(error: msgspec.ValidationError, cls: type, table: dict[str, Any], 
         place += f"[{number}]" if number else f".{name}"
     if field := FIELD.fullmatch(message):
         key = f"{place}.{field[2]}"
-        names = [f.name for f in getattr(kind, "fields", ())]
+        names = [f.name for f in getattr(_given(kind), "fields", ())]
         return f"{key} is missing and has no default: give it" if "missing" in field[1] else unknown(key, place, names)
     if isinstance(error.__cause__, ValueError):  # raised by the class itself
         return f"{place}: {message}"
@@ -59,6 +59,8 @@ def allowed(kind: inspect.Type) -> str:
     match kind:
         case inspect.FloatType() | inspect.IntType():
             return ("a number" if isinstance(kind, inspect.FloatType) else "a whole number") + _range(kind)
+        case inspect.AnyType():
+            return "any value"
         case inspect.BoolType():
             return "true or false"
         case inspect.StrType(min_length=least, max_length=most):
@@ -86,6 +88,13 @@ def _range(kind: inspect.FloatType | inspect.IntType) -> str:
     signs = ((">", kind.gt), ("≥", kind.ge), ("<", kind.lt), ("≤", kind.le))
     limits = [f"{sign} {limit:g}" for sign, limit in signs if limit is not None]
     return " " + " and ".join(limits) if limits else ""
+
+
+def _given(kind: inspect.Type) -> inspect.Type:
+    """Of what may be left out, the kind that it has where it is given."""
+    if not isinstance(kind, inspect.UnionType):
+        return kind
+    return next(part for part in kind.types if not isinstance(part, inspect.NoneType))
 
 
 def _inner(kind: inspect.Type, step: str | int) -> inspect.Type:

@@ -13,19 +13,36 @@ from acquisition.clock import Clock, SimulatedClock, SystemClock
 from acquisition.commands import Order, Outcome
 from acquisition.commands import Status as OutcomeStatus
 from acquisition.desk import RunEnd
+from acquisition.faulty_clock import faulty_clock
+from acquisition.faulty_microscope import with_faults
 from acquisition.frame import Frame
 from acquisition.loop import AcquisitionLoop, RunStopped
 from acquisition.microscope import Microscope
+from models.perception import Perception
 from realtime.config import RunConfig
+from realtime.faults import confess
+from realtime.faulty_inference import slow_down
 from realtime.inference import Analysis, Inference
-from realtime.policy import Dose
+from realtime.plugins import ConfigError
 from realtime.processes.rig_lock import RigLock
 from realtime.session.disk import RecordingError
+from realtime.session.truth import truth_writer
 from realtime.session.writer import SessionWriter
-from realtime.wire import AnyMessage, DecisionMade, FrameReady, InferenceStarted, Notice, OutcomeReached, RunEnded
+from realtime.wire import (
+    AnyMessage,
+    DecisionMade,
+    FrameReady,
+    InferenceEnded,
+    InferenceStarted,
+    Notice,
+    OutcomeReached,
+    RunEnded,
+)
 from realtime.words import analysed, decisions_made
 
 See = Callable[[Analysis], None]
+Hear = Callable[[AnyMessage], None]
+"""Called with every message of the run but frames."""
 
 
 class InlineRun:
@@ -33,31 +50,44 @@ class InlineRun:
 
     def __init__(
         self, config: RunConfig, run: str, microscope: Microscope, clock: Clock, writer: SessionWriter | None,
-        duration_s: float | None = None, see: See = lambda analysis: None,
+        duration_s: float | None = None, see: See = lambda analysis: None, hear: Hear = lambda message: None,
+        perception: Perception | None = None,
     ) -> None:  # fmt: skip
+        """`perception` None: a fresh one, as the config says."""
         self.clock, self.microscope = clock, microscope
-        self.inference = Inference.from_config(config, clock)
+        self.inference = Inference.from_config(config, clock, perception)
         capabilities = microscope.open(clock, config.imaging)
         self.loop = AcquisitionLoop(
             microscope, capabilities, config.limits, config.imaging, clock,
             publish=self.publish, receive=self.receive, answer=self.answer, duration_s=duration_s, tell=self._notice,
+            dose=config.dose,
         )  # fmt: skip
-        self._run, self._writer, self._see = run, writer, see
+        self._run, self._writer, self._see, self._hear = run, writer, see, hear
+        self._truth = None
+        if writer is not None and config.recorder.truth:
+            self._truth = truth_writer(writer.folder, microscope, clock, threaded=False)
         self._orders: deque[Order] = deque()
         self._pending: dict[str, DecisionMade] = {}
         self._problem = ""
         frame_px = (capabilities.height_px, capabilities.width_px)
         perception = self.inference.perception
-        perception.prepare(*frame_px)
+        self.inference.prepare(*frame_px)
         self._tell(InferenceStarted(run=run, pid=0, perception=perception.description, frame_px=frame_px))
+        slow_down(perception, config.faults, clock)
+        confess(config.faults, self._notice)
 
     def publish(self, frame: Frame, dose_mj: float) -> None:
         """A frame is looked at on the spot."""
-        self._record(
-            FrameReady(run=self._run, header=frame.header, slot=0, seq=frame.header.index, dose_mj=dose_mj), frame
+        lit_from_um = self.loop.lit_from_um
+        ready = FrameReady(
+            run=self._run, header=frame.header, slot=0, seq=frame.header.index, dose_mj=dose_mj, lit_from_um=lit_from_um
         )
-        analysis = self.inference.look(frame, Dose(dose_mj))
+        self._record(ready, frame)
+        if self._truth is not None:
+            self._truth.see(frame.header)
+        analysis = self.inference.look(frame, dose_mj, lit_from_um=lit_from_um)
         assert analysis is not None
+        analysis = self.inference.with_shadow(analysis)
         self._see(analysis)
         for made in decisions_made(self._run, analysis, self.clock):
             self._pending[made.decision.id] = made
@@ -89,7 +119,12 @@ class InlineRun:
         end = self.loop.run()
         for order in self._orders:
             self.answer(order, "refused", f"the run ended: {end.reason}", self.clock.now_ns())
+        if self._truth is not None and (lack := self._truth.close()):
+            self._notice("warning", lack)
         figures = {"dose_mj": self.loop.dose_mj, "frames_lost_by_camera": float(self.microscope.lost_frames())}
+        figures["frames_repeated_by_camera"] = float(self.loop.n_repeated)
+        cells = tuple(self.inference.ledger.cell_j_cm2.tolist())
+        self._tell(InferenceEnded(run=self._run, n_analysed=self.loop.n_frames, cell_j_cm2=cells))
         self._tell(RunEnded(run=self._run, reason=end.reason, ok=end.ok, figures=figures))
         return end
 
@@ -109,6 +144,7 @@ class InlineRun:
 
     def _tell(self, message: AnyMessage) -> None:
         """A disk that fails now ends the run with the next frame, not in the middle of making the rig safe."""
+        self._hear(message)
         if self._writer is not None:
             try:
                 self._writer.add(message)
@@ -131,11 +167,18 @@ def inline_run(
     see: See = lambda analysis: None,
 ) -> Iterator[InlineRun]:
     """A rig, its lock and its session folder around one inline run; `folder` None records nothing."""
-    microscope: Microscope = config.microscope.build()
+    if config.faults.killed_inference is not None:
+        raise ConfigError(
+            "faults.killed_inference kills the inference process, and a run with --inline has none: run without --inline"
+        )
+    microscope: Microscope = with_faults(config.microscope.build(), config.faults)
     clock = clock_for(microscope)
+    clock = faulty_clock(clock, config.faults, clock.now_ns())
     with RigLock(microscope.rig_id, run), contextlib.ExitStack() as stack:
         stack.callback(microscope.close)
-        writer = SessionWriter(folder, session_toml, clock, config.recorder) if folder is not None else None
+        writer = (
+            SessionWriter(folder, session_toml, clock, config.recorder, config.faults) if folder is not None else None
+        )
         if writer is not None:
             stack.callback(writer.close)
         yield InlineRun(config, run, microscope, clock, writer, duration_s, see)

@@ -31,8 +31,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "classifier": {"network": "models.classifier:NetworkClassifier", "ranges": "models.ranges:RangeClassifier"},
     "tracker": {"causal": "tracking.tracker:CausalTracker"},
     "policy": {
+        "budget": "realtime.policies.budget:Budget",
+        "burst": "realtime.policies.burst:Burst",
+        "channel": "realtime.policies.channel:Channel",
+        "exposure": "realtime.policies.exposure:Exposure",
         "follow": "realtime.policies.follow:Follow",
         "pace": "realtime.policies.pace:Pace",
+        "revisit": "realtime.policies.revisit:Revisit",
         "trigger": "realtime.policies.trigger:Trigger",
     },
 }
@@ -60,6 +65,34 @@ class Plugin(msgspec.Struct, frozen=True):
         return {"use": self.use} | {
             name: msgspec.to_builtins(getattr(instance, name)) for name in setting_names(type(instance))
         }
+
+
+class PolicyPlugin(Plugin, frozen=True):
+    """A policy, and its part in the run."""
+
+    priority: float = 0.0
+    """Where two policies want the same device in the same frame, the higher goes first; among equals the earlier one."""
+    shadow: bool = False
+    """It decides and is journalled, but nothing that it decides is done."""
+
+    def resolved(self) -> dict[str, Any]:
+        """The table with every default written out."""
+        return super().resolved() | {"priority": self.priority, "shadow": self.shadow}
+
+
+class PolicyPart(msgspec.Struct, frozen=True):
+    """The keys of a policy's table that are not its own settings, but for its name."""
+
+    priority: float = 0.0
+    shadow: bool = False
+
+
+def load_policy(table: Any, where: str, folder: Path) -> PolicyPlugin:
+    """A policy from its table. Raises ConfigError."""
+    keys = PolicyPart.__struct_fields__
+    plugin = load_plugin("policy", table, where, folder, not_settings=("name", *keys))
+    part = convert_settings(PolicyPart, {key: table[key] for key in keys if key in table}, where)
+    return PolicyPlugin(plugin.kind, plugin.use, plugin.settings, part.priority, part.shadow)
 
 
 def load_plugin(kind: str, table: Any, where: str, folder: Path, not_settings: tuple[str, ...] = ()) -> Plugin:

@@ -46,6 +46,9 @@ class Scene:
     cells: Cells
     tracks: Tracks
     dose: Dose = Dose()
+    segmented: bool = True
+    """False: a frame of another channel than perception.channel. Cells and tracks are those of the last frame that was
+    segmented, without its events, and what is measured in the cells is of this frame (NaN for those out of view)."""
 
     @property
     def t_s(self) -> float:

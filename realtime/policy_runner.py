@@ -19,8 +19,17 @@ MOST_DECISIONS = 100
 class PolicyRunner:
     """Completes a policy's decisions, times it, and suspends it if it only raises."""
 
-    def __init__(self, name: str, policy: Policy, settings: InferenceSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        settings: InferenceSettings,
+        clock: Clock,
+        priority: float = 0.0,
+        shadow: bool = False,
+    ) -> None:
         self.name, self.policy = name, policy
+        self.priority, self.shadow = priority, shadow
         self.suspended = False
         self.n_overruns = self.n_floods = 0
         self._settings, self._clock = settings, clock

@@ -1,6 +1,7 @@
 """Decide again on what was recorded: the same frames must give the same decisions, or the first difference is named."""
 
 import tomllib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +15,14 @@ from models.perception import Perception
 from realtime.config import RunConfig, config_from
 from realtime.decisions import Decision
 from realtime.inference import Inference, perception_from
-from realtime.plugins import ConfigError, Plugin, load_plugin
-from realtime.policy import Dose
+from realtime.plugins import ConfigError, PolicyPlugin, load_policy
 from realtime.session.disk import PixelsMissing
 from realtime.session.reader import SessionReader
 from realtime.tracker_memory import SavingTracker
 from realtime.wire import FrameAnalysed, FrameReady, InferenceStarted
-from tracking.tracker import Tracker
+
+States = tuple[bytes, bytes]
+"""What the tracker and the dose ledger remembered."""
 
 
 @dataclass
@@ -70,8 +72,8 @@ def replay(folder: Path) -> Replay:
             result.why_unreadable = again
             continue
         result.n_frames += 1
-        result.n_decisions += len(recorded.decisions)
-        if again != list(recorded.decisions):
+        result.n_decisions += len(recorded.decisions) + len(recorded.shadow)
+        if again != [*recorded.decisions, *recorded.shadow]:
             result.first_difference = _difference(recorded, again) + _other_perception(reader, perception)
             break
     return result
@@ -102,42 +104,50 @@ def _decide_again(
     No decisions, but why not, from the first frame on that cannot be read: what the tracker made of it is not known.
     """
     starts = {record.incarnation: record for record in reader.records() if isinstance(record, InferenceStarted)}
-    states: dict[int | None, bytes | None] = dict.fromkeys(start.from_frame for start in starts.values())
+    states: dict[int | None, States | None] = dict.fromkeys(start.from_frame for start in starts.values())
     why_not = ""
     for incarnation in dict.fromkeys(recorded.incarnation for recorded in _analyses(reader)):
         inference = Inference.from_config(config, SimulatedClock(), perception)
-        why_not = why_not or _go_on(inference.tracker, starts.get(incarnation), states)
-        for recorded, ready in _seen_by(incarnation, reader):
+        why_not = why_not or _go_on(inference, starts.get(incarnation), states)
+        inference.ledger.prepare(start.frame_px if (start := starts.get(incarnation)) else None)
+        for recorded, ready, passed in _seen_by(incarnation, reader):
             pixels = None if why_not else _pixels(ready, reader)
+            for skipped in passed:
+                inference.skip(skipped.header, skipped.dose_mj, skipped.lit_from_um)
             if ready is None or pixels is None:
                 why_not = why_not or "have no readable pixels"
                 yield why_not, recorded
                 continue
-            analysis = inference.look(Frame(ready.header, pixels), Dose(ready.dose_mj))
+            analysis = inference.look(Frame(ready.header, pixels), ready.dose_mj, lit_from_um=ready.lit_from_um)
             assert analysis is not None
             if recorded.frame_index in states and isinstance(inference.tracker, SavingTracker):
-                states[recorded.frame_index] = inference.tracker.saved()
-            yield analysis.decisions, recorded
+                states[recorded.frame_index] = inference.tracker.saved(), inference.ledger.saved()
+            yield [*analysis.decisions, *inference.with_shadow(analysis).shadow], recorded
 
 
-def _go_on(tracker: Tracker, start: InferenceStarted | None, states: Mapping[int | None, bytes | None]) -> str:
-    """Bring a fresh tracker to where this process began; why that cannot be done, or nothing.
+def _go_on(inference: Inference, start: InferenceStarted | None, states: Mapping[int | None, States | None]) -> str:
+    """Bring a fresh tracker and ledger to where this process began; why that cannot be done, or nothing.
 
     A process that is killed may take its last words with it: then nobody knows that it had looked at a frame.
     """
+    tracker = inference.tracker
     if start is None or not isinstance(tracker, SavingTracker):
         return ""
     if start.from_frame is not None:
         state = states[start.from_frame]
         if state is None:
             return f"go on from frame {start.from_frame}, which is not in the journal as it was seen"
-        tracker.restore(state)
+        tracker.restore(state[0])
+        inference.ledger.restore(state[1])
     tracker.skip_ids(start.ids_used)
     return ""
 
 
-def _seen_by(incarnation: int, reader: SessionReader) -> Iterator[tuple[FrameAnalysed, FrameReady | None]]:
-    """What one inference process saw, in its order, with the frame; None if the journal lacks that.
+def _seen_by(
+    incarnation: int, reader: SessionReader
+) -> Iterator[tuple[FrameAnalysed, FrameReady | None, list[FrameReady]]]:
+    """What one inference process saw, in its order, with the frame, None if the journal lacks that, and the frames that
+    it had passed over since the one before.
 
     Frames and what was seen in them reach the recorder by two ways, each in order, but either may come first: so the
     journal is read twice side by side.
@@ -145,7 +155,14 @@ def _seen_by(incarnation: int, reader: SessionReader) -> Iterator[tuple[FrameAna
     frames = (record for record in reader.records() if isinstance(record, FrameReady))
     for recorded in _analyses(reader):
         if recorded.incarnation == incarnation:
-            yield recorded, next((ready for ready in frames if ready.header.index == recorded.frame_index), None)
+            passed: deque[FrameReady] = deque(maxlen=recorded.skipped)
+            found = None
+            for ready in frames:
+                if ready.header.index == recorded.frame_index:
+                    found = ready
+                    break
+                passed.append(ready)
+            yield recorded, found, list(passed)
 
 
 def _prepared_perception(config: RunConfig, reader: SessionReader) -> Perception:
@@ -181,12 +198,12 @@ def _pixels(ready: FrameReady | None, reader: SessionReader) -> Pixels | None:
         return None
 
 
-def _policy(use: str, config: RunConfig) -> Plugin:
+def _policy(use: str, config: RunConfig) -> PolicyPlugin:
     """A policy by its name in the session, by built-in name, or `module:Class`, with its default settings."""
     if use in config.policies:
-        return config.policies[use]
+        return msgspec.structs.replace(config.policies[use], shadow=False)
     try:
-        return load_plugin("policy", {"use": use}, f"policy.{use}", Path.cwd())
+        return load_policy({"use": use}, f"policy.{use}", Path.cwd())
     except ConfigError as error:
         raise ConfigError(
             f"--policy {use}: {error}. A policy that the session does not have ({', '.join(config.policies) or 'none'}) "
@@ -194,12 +211,12 @@ def _policy(use: str, config: RunConfig) -> Plugin:
         ) from error
 
 
-def _with_policies(config: RunConfig, policies: dict[str, Plugin]) -> RunConfig:
+def _with_policies(config: RunConfig, policies: dict[str, PolicyPlugin]) -> RunConfig:
     return msgspec.structs.replace(config, policies=policies)
 
 
 def _difference(recorded: FrameAnalysed, again: list[Decision]) -> str:
-    then = [_words(d) for d in recorded.decisions] or ["nothing"]
+    then = [_words(d) for d in (*recorded.decisions, *recorded.shadow)] or ["nothing"]
     now = [_words(d) for d in again] or ["nothing"]
     return f"frame {recorded.frame_index}: recorded {'; '.join(then)}, decided again {'; '.join(now)}"
 

@@ -1,7 +1,7 @@
-"""What a restarted inference process needs to go on with the same identities.
+"""What a restarted inference process needs to go on with the same identities, and with the dose they have had.
 
-The tracker's state lies in a file of the session folder while the run goes on; the highest id that was ever given lies in
-the ring, so that an id is not given twice although the frames since the last save are forgotten.
+The state of the tracker and of the dose ledger lies in a file of the session folder while the run goes on; the highest id that
+was ever given lies in the ring, so that an id is not given twice although the frames since the last save are forgotten.
 """
 
 import zlib
@@ -15,6 +15,7 @@ import msgspec
 from acquisition.clock import NS_PER_MS, NS_PER_S
 from acquisition.frame import FrameHeader
 from realtime.config import InferenceSettings
+from realtime.dose import DoseLedger
 from realtime.session.disk import write_whole
 from tracking.tracker import Tracker
 from tracking.tracks import Tracks
@@ -62,6 +63,8 @@ class SavedTracker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     starts: int
     """Processes that have begun with it."""
     state: bytes
+    ledger: bytes = b""
+    """Of the dose ledger, whose cells have the tracker's ids."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,15 @@ class Start:
 class TrackerMemory:
     """Saves one tracker every so often, and restores what the process before it has saved.
 
-    Trackers that cannot be saved are left alone: they begin empty after a restart, and their ids begin anew.
+    Trackers that cannot be saved are left alone: they begin empty after a restart, and their ids and doses begin anew.
     """
 
-    def __init__(self, tracker: Tracker, settings: InferenceSettings, folder: Path, run: str, last: LastId) -> None:
+    def __init__(
+        self, tracker: Tracker, settings: InferenceSettings, folder: Path, run: str, last: LastId, ledger: DoseLedger
+    ) -> None:
         self._tracker = tracker if isinstance(tracker, SavingTracker) else None
         self._settings, self._path, self._run, self._last = settings, folder / FILE, run, last
+        self._ledger = ledger
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tracker-state")
         self._writing: Future[None] | None = None
         self._due_ns = 0
@@ -117,9 +123,10 @@ class TrackerMemory:
         if complaint := self._complaint():
             return complaint
         self._due_ns = now_ns + every_ns
-        kept = SavedTracker(self._run, frame.index, frame.t_ns, frame.interval_ms, 0, self._tracker.saved())
-        if len(kept.state) > MOST_BYTES:
-            return self._give_up(f"it takes {len(kept.state)} bytes, and at most {MOST_BYTES} are kept")
+        state, ledger = self._tracker.saved(), self._ledger.saved()
+        kept = SavedTracker(self._run, frame.index, frame.t_ns, frame.interval_ms, 0, state, ledger)
+        if len(state) + len(ledger) > MOST_BYTES:
+            return self._give_up(f"it takes {len(state) + len(ledger)} bytes, and at most {MOST_BYTES} are kept")
         self._writing = self._thread.submit(write_state, self._path, kept)
         return ""
 
@@ -144,8 +151,10 @@ class TrackerMemory:
             raise StateRefused(refusal)
         try:
             write_state(self._path, msgspec.structs.replace(kept, starts=kept.starts + 1))
+            self._ledger.restore(kept.ledger)
             tracker.restore(kept.state)
         except (OSError, ValueError) as error:
+            self._ledger.forget()
             raise StateRefused(f"{self._path.name} of frame {kept.frame_index}: {error}") from error
         return kept.frame_index
 

@@ -9,7 +9,7 @@ from acquisition.frame import FrameHeader, StagePosition
 from models.cells import ONE_CLASS, Cells
 from realtime.plugins import ConfigError, Plugin
 from realtime.policy import Policy, Scene
-from tracking.tracks import Tracks
+from tracking.tracks import no_tracks
 
 
 def measured_features(asked: tuple[str, ...], classifier: Any) -> tuple[str, ...]:
@@ -48,16 +48,11 @@ def empty_scene(class_names: tuple[str, ...], feature_names: tuple[str, ...]) ->
         interval_ms=1.0, light_mw=0.0, stage=StagePosition(), stage_from_pixel=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
         um_per_px=1.0,
     )  # fmt: skip
-    none, ids, places = np.empty(0), np.empty(0, np.int64), np.empty((0, 2))
+    none, places = np.empty(0), np.empty((0, 2))
     cells = Cells(
         frame_index=0, t_ns=0, label=np.empty(0, np.int32), xy_um=places, xy_px=places, area_um2=none,
         bbox_px=np.empty((0, 4), np.int32), mean_intensity=none,
         features=np.empty((0, len(feature_names))), feature_names=feature_names,
         p_class=np.empty((0, len(class_names))), class_names=class_names,
     )  # fmt: skip
-    tracks = Tracks(
-        frame_index=0, t_ns=0, id=ids, parent=ids, xy_um=places, velocity_um_s=places, sigma_um=none,
-        age=ids, missed=ids, confirmed=none.astype(bool),
-        p_class=cells.p_class, cell_row=ids, class_names=class_names,
-    )  # fmt: skip
-    return Scene(frame, cells, tracks)
+    return Scene(frame, cells, no_tracks(0, 0, class_names))

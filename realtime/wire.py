@@ -15,10 +15,13 @@ from msgspec import Meta
 
 from acquisition.actuation import Level
 from acquisition.commands import Command, Outcome
+from acquisition.dose_map import Box
 from acquisition.frame import FrameHeader
 from realtime.decisions import Decision, ShortText
 
-VERSION = 1
+VERSION = 2
+OLDEST_JOURNAL = 1
+"""Journals from this version on can be read: what later ones have besides has defaults."""
 MAX_BYTES = 16 * 1024 * 1024
 """Larger messages are refused before they are read: far above any honest one, far below what would hurt."""
 
@@ -69,10 +72,15 @@ class FrameReady(Message, frozen=True, tag="frame"):
     slot: Count
     seq: Count
     dose_mj: float = 0.0
+    """Light energy put on the field up to and with this frame, since the run began."""
+    lit_from_um: Box | None = None
+    """Where the stage was while the light since the frame before fell; None: it stood where the header says."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.dose_mj):
             raise ValueError(f"dose_mj of frame {self.header.index} must be a finite number, not {self.dose_mj}")
+        if self.lit_from_um is not None and not math.isfinite(sum(self.lit_from_um)):
+            raise ValueError(f"lit_from_um of frame {self.header.index} must be finite, not {self.lit_from_um}")
 
 
 class OutcomeReached(Message, frozen=True, tag="outcome"):
@@ -121,6 +129,14 @@ class FrameAnalysed(Message, frozen=True, tag="analysed"):
     """What inference decided, before anyone judged it: replay must find the same."""
     dropped: tuple[LongText, ...] = ()
     """Decisions that lost against another in the arbiter, in words."""
+    shadow: tuple[Decision, ...] = ()
+    """What shadow policies would have done: never sent to anyone who acts."""
+    frame_mj: float = 0.0
+    """Light energy on the field since the last frame that was looked at."""
+    unbleached: float = 1.0
+    """Share of the fluorescence that is left, in the frame's channel."""
+    ended_j_cm2: tuple[float, ...] = ()
+    """Dose of the cells whose confirmed tracks ended with this frame."""
     tracks: Mapping[str, Column] = {}
     """Columns of tracks.parquet, one row a track."""
     incarnation: Count = 0
@@ -146,6 +162,8 @@ class InferenceEnded(Message, frozen=True, tag="inference_ended"):
     """The inference process has sent its last word."""
 
     n_analysed: Count
+    cell_j_cm2: tuple[float, ...] = ()
+    """Dose of the cells that were tracked to the end."""
 
 
 # --- recorder → acquisition ----------------------------------------------------------------------------------------------

@@ -33,8 +33,9 @@ def analysed(run: str, analysis: Analysis, skipped: int, incarnation: int = 0) -
         run=run, frame_index=scene.frame.index, t_ns=scene.frame.t_ns, skipped=skipped, exposed_ns=stamps.exposed_ns,
         ends_ns=tuple(stamps.ends_ns), n_cells=len(scene.cells), n_tracks=len(scene.tracks),
         events=tuple(map(event_words, scene.tracks.events)),
-        decisions=tuple(analysis.decisions), dropped=tuple(analysis.dropped), tracks=track_columns(scene),
-        incarnation=incarnation,
+        frame_mj=scene.dose.frame_mj, unbleached=scene.dose.unbleached, ended_j_cm2=analysis.ended_j_cm2,
+        decisions=tuple(analysis.decisions), dropped=tuple(analysis.dropped), shadow=analysis.shadow,
+        tracks=track_columns(scene), incarnation=incarnation,
     )  # fmt: skip
 
 
@@ -58,6 +59,8 @@ def track_columns(scene: Scene) -> dict[str, Column]:
         "confirmed": tracks.confirmed.astype(np.uint8), "sigma_um": tracks.sigma_um,
         "label": np.zeros(len(tracks), dtype=np.int32),
     }  # fmt: skip
+    dose = scene.dose.track_j_cm2
+    columns["dose_j_cm2"] = dose if len(dose) == len(tracks) else np.full(len(tracks), np.nan)
     columns["label"][seen] = cells.label[tracks.cell_row[seen]]
     for name, values in measured.items():
         columns[name] = np.full(len(tracks), np.nan)

@@ -22,6 +22,10 @@ class Watched:
     calls: list[tuple[str, tuple[object, ...]]] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)
     hanging: set[str] = field(default_factory=set)
+    ignored: set[str] = field(default_factory=set)
+    """Calls that the device takes and does not obey."""
+    at: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """What the test wants to do right before a call, in the core's thread."""
     release: threading.Event = field(default_factory=threading.Event)
     """Lets go of calls that hang; set when the test is over."""
 
@@ -36,6 +40,8 @@ class Watched:
     def before(self, name: str, args: tuple[object, ...]) -> None:
         """What happens ahead of every call."""
         self.calls.append((name, args))
+        if name in self.at:
+            self.at[name]()
         if name in self.hanging:
             self.release.wait(60.0)
         if name in self.failing:
@@ -54,7 +60,7 @@ class WatchedCore:
 
         def call(*args: object) -> Foreign:
             self._watched.before(name, args)
-            return function(*args)
+            return None if name in self._watched.ignored else function(*args)
 
         return call
 

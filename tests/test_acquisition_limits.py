@@ -1,5 +1,6 @@
 """The Guard: nothing outside the limits ever passes, and what passes is passed unchanged."""
 
+import math
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -79,6 +80,45 @@ def test_what_is_outside_is_refused_with_what_is_allowed(command: Command, why: 
     assert check(command, HERE, LIMITS) == Refusal(why)
 
 
+BUDGET = msgspec.structs.replace(LIMITS, dose_mj=1.0, place_j_cm2=5.0)
+LEFT = replace(
+    HERE, dose_mj=0.9, reserve_mj=0.02, place_left_mj=0.05, way_left_mj=lambda move: 0.005 * (move.x_um or 0.0)
+)
+"""10 ms at 1 mW cost 0.01 mJ a frame; 0.1 mJ are left of the run's budget and 0.05 of the place in view."""
+ALLOWED_LIGHT: list[tuple[Command, RigState]] = [
+    (SetExposure(25.0), LEFT), (SetLight(2.0), LEFT), (AcquireBurst(2, 20.0), LEFT), (MoveStage(x_um=6.0), LEFT),
+    (SetInterval(400.0), LEFT), (PulseSorter(SOON_NS), replace(LEFT, dose_mj=2.0)),
+    (SetExposure(9.0), replace(LEFT, dose_mj=1.0)), (SetLight(0.5), replace(LEFT, place_left_mj=0.0)),
+    (SetLight(1.9), replace(LEFT, off_delay_ms=5.0)),
+]  # fmt: skip
+REFUSED_LIGHT: list[tuple[Command, RigState, str]] = [
+    (SetLight(1.6), replace(LEFT, exposure_ms=20.0), "it needs 0.052 mJ, but only 0.05 of place_j_cm2 are left here"),
+    (SetExposure(25.0), replace(LEFT, dose_mj=0.96), "it needs 0.045 mJ, but only 0.04 of dose_mj are left"),
+    (SetLight(2.0), replace(LEFT, off_delay_ms=6.0), "it needs 0.052 mJ, but only 0.05 of place_j_cm2 are left here"),
+    (AcquireBurst(3, 20.0), LEFT, "the burst needs 0.06 mJ, but only 0.05 of place_j_cm2 are left here"),
+    (
+        AcquireBurst(9, 20.0), replace(LEFT, place_left_mj=math.inf),
+        "the burst needs 0.12 mJ, but only 0.1 of dose_mj are left",
+    ),
+    (MoveStage(x_um=5.0), LEFT, "it needs 0.03 mJ, but only 0.025 of place_j_cm2 are left there or on the way"),
+    (
+        MoveStage(x_um=20.0), replace(LEFT, frames_due=10),
+        "it needs 0.12 mJ, but only 0.1 of place_j_cm2 are left there or on the way",
+    ),
+    (SetInterval(400.0), replace(LEFT, always_lit=True), "it needs 0.42 mJ, but only 0.05 of place_j_cm2 are left here"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "state"), ALLOWED_LIGHT, ids=repr)
+def test_what_the_light_budgets_cover_or_what_saves_light_passes(command: Command, state: RigState) -> None:
+    assert check(command, state, BUDGET) is command
+
+
+@pytest.mark.parametrize(("command", "state", "why"), REFUSED_LIGHT, ids=lambda v: v if isinstance(v, str) else "")
+def test_what_would_cost_more_light_than_is_left_is_refused(command: Command, state: RigState, why: str) -> None:
+    assert check(command, state, BUDGET) == Refusal(why)
+
+
 @pytest.mark.parametrize(
     ("sign", "z_um", "passes"), [(1, 26.0, False), (1, 14.0, True), (-1, 26.0, True), (-1, 14.0, False)]
 )
@@ -134,6 +174,7 @@ def test_no_limit_stands_in_the_way_of_safety(command: Command) -> None:
         ({"exposure_ms": [5.0]}, "exposure_ms"),
         ({"step_um": 0.0}, "step_um"),
         ({"dose_mj": float("nan")}, "dose_mj"),
+        ({"place_j_cm2": 0.0}, "place_j_cm2"),
         ({"duty_cycle": 1.01}, "duty_cycle"),
         ({"approach_sign": 2}, "approach_sign"),
         ({"burst_frames": 0}, "burst_frames"),

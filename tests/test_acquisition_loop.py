@@ -22,10 +22,12 @@ from acquisition.commands import (
     SetLight,
     Stop,
 )
+from acquisition.faults import Faults, StalledCamera
+from acquisition.faulty_microscope import with_faults
 from acquisition.frame import Frame
 from acquisition.limits import Limits
 from acquisition.loop import AcquisitionLoop, RunStopped
-from acquisition.microscope import Imaging, MicroscopeError
+from acquisition.microscope import Imaging, Microscope, MicroscopeError
 from acquisition.simulated.microscope import SimulatedMicroscope
 
 LIMITS = Limits(x_um=(-100, 100), y_um=(-100, 100), step_um=60, exposure_ms=(1, 50), light_mw=(0, 2))
@@ -39,7 +41,7 @@ class Desk:
     limits: Limits = LIMITS
     imaging: Imaging = IMAGING
     duration_s: float | None = None
-    microscope: SimulatedMicroscope = field(
+    microscope: Microscope = field(
         default_factory=lambda: SimulatedMicroscope(height_px=64, width_px=64, n_cells=3, specimen_um=(400, 400))
     )
 
@@ -241,8 +243,8 @@ def test_the_run_ends_before_the_light_budget_is_exceeded() -> None:
 
 
 def test_a_stalled_camera_ends_the_run_within_its_time_out() -> None:
-    microscope = SimulatedMicroscope(height_px=64, width_px=64, n_cells=3, specimen_um=(400, 400), stall_after=10)
-    desk = Desk(microscope=microscope)
+    microscope = SimulatedMicroscope(height_px=64, width_px=64, n_cells=3, specimen_um=(400, 400))
+    desk = Desk(microscope=with_faults(microscope, Faults(stalled_camera=StalledCamera(after_s=0.2))))
     end = desk.loop.run()
     assert not end.ok
     assert "no frame for" in end.reason

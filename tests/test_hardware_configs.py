@@ -5,11 +5,13 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from msgspec import NODEFAULT, Struct, inspect
 
+from acquisition.faults import Faults
+from acquisition.simulated.settings import Biology, LightSettings, Optics, SensorSettings, StageSettings
 from models.engines.engine import EngineSettings
 from models.measure import FEATURES
 from models.ranges import ClassRange
@@ -17,6 +19,7 @@ from models.segmenter import RuleChanges
 from realtime.config import DEFAULT_USE, SECTIONS, RunConfig, config_from, load_config, resolved
 from realtime.explain import allowed
 from realtime.plugins import BUILT_IN, find_class, setting_names
+from realtime.scoring.settings import Arm, ScoreSettings
 from realtime.session.header import session_toml
 
 FOLDER = Path(__file__).resolve().parents[1] / "hardware_configs"
@@ -25,7 +28,9 @@ README = (FOLDER / "README.md").read_text("utf-8")
 UNITS = {
     "um": "µm", "px": "px", "ms": "ms", "s": "s", "mw": "mW", "mj": "mJ", "gb": "GB", "mb": "MB", "min": "min",
     "um_s": "µm/s", "um_min": "µm/min", "per_s": "1/s", "um_per_px": "µm/px", "um_from_px": "µm/px",
-    "light_mw_per_unit": "mW/unit", "megabytes": "MB", "counts": "counts",
+    "light_mw_per_unit": "mW/unit",
+    "h": "h", "per_h": "1/h", "um_h": "µm/h", "us": "µs", "e": "e⁻", "e_s": "e⁻/s", "j_cm2": "J/cm²",
+    "megabytes": "MB", "counts": "counts",
 }  # fmt: skip
 NOT_MINUTES = ("p_min", "feature_min")
 
@@ -111,6 +116,33 @@ CLAIMS: list[tuple[str, str, Callable[[RunConfig], bool]]] = [
         "the sample is always lit",
         lambda c: not microscope(c).shutter_follows_camera and c.limits.duty_cycle == 1,
     ),
+    ("micromanager_policies.toml", "two volts a milliwatt", lambda c: microscope(c).light_mw_per_unit == 0.5),
+    ("micromanager_policies.toml", "only while exposing", lambda c: microscope(c).mode == "snap"),
+    ("micromanager_policies.toml", "lasts a quarter of an hour", lambda c: policy(c, "budget").duration_s == 900),
+    (
+        "micromanager_policies.toml",
+        "fast frames are paid back",
+        lambda c: _fast(c)[0] < policy(c, "budget").burst_below_ms,
+    ),
+    ("micromanager_policies.toml", "four places in turn", lambda c: len(policy(c, "revisit").positions_um) == 4),
+    (
+        "micromanager_policies.toml",
+        "of two that want the stage one acts",
+        lambda c: c.policies["follow"].shadow and not c.policies["revisit"].shadow,
+    ),
+    (
+        "micromanager_policies.toml",
+        "twenty frames at the camera's full rate, an exposure each",
+        lambda c: (policy(c, "burst").n_frames, policy(c, "burst").interval_ms) == (20, c.imaging.exposure_ms),
+    ),
+    (
+        "micromanager_policies.toml",
+        "twice as long and bright",
+        lambda c: (
+            (policy(c, "channel").exposure_ms, policy(c, "channel").light_mw)
+            == (2 * c.imaging.exposure_ms, 2 * c.imaging.light_mw)
+        ),
+    ),
     ("micromanager_java.toml", '"Run server on port 4827"', lambda c: microscope(c).port == 4827),
     ("micromanager_java.toml", "the shutter open only while exposing", lambda c: microscope(c).mode == "snap"),
     ("micromanager_java.toml", "the focus may not be moved", lambda c: c.limits.z_um == (0.0, 0.0)),
@@ -129,7 +161,7 @@ def _counts(config: RunConfig) -> float:
     """What the camera reads in an average nucleus between two divisions."""
     dish, imaging = microscope(config), config.imaging
     signal = (dish.brightness + dish.background) * imaging.light_mw * imaging.exposure_ms
-    return float(dish.offset_counts + signal)
+    return float(dish.sensor.offset_counts + signal)
 
 
 def _looks(config: RunConfig) -> tuple[int, int]:
@@ -200,6 +232,14 @@ def real() -> dict[str, type]:
         "classifier.ranges.classes": ClassRange,
         "engine": EngineSettings,
         "labels": RuleChanges,
+        "score": ScoreSettings,
+        "arm": Arm,
+        "biology": Biology,
+        "optics": Optics,
+        "sensor": SensorSettings,
+        "stage": StageSettings,
+        "light": LightSettings,
+        **{name: get_args(hint)[0] for name, hint in get_type_hints(Faults).items()},
     }
 
 
@@ -278,4 +318,4 @@ def test_infinite_values_are_where_the_readme_allows_them() -> None:
         for section, field in keys()
         if isinstance(field.default, float) and math.isinf(field.default)
     }
-    assert infinite <= {"limits", "classifier", "policy"}
+    assert infinite <= {"limits", "classifier", "policy", "biology"}

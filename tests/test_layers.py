@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ("acquisition", "models", "tracking", "realtime")  # a package may import itself and what stands before it
 HOMES = {
-    "pycromanager": ("acquisition/micromanager/microscope.py",),
-    "pymmcore": ("acquisition/micromanager/microscope.py",),
-    "pymmcore_plus": ("acquisition/micromanager/microscope.py",),
-    "mm_test_adapters": ("acquisition/micromanager/microscope.py",),
+    "pycromanager": ("acquisition/micromanager/connection.py",),
+    "pymmcore": ("acquisition/micromanager/connection.py",),
+    "pymmcore_plus": ("acquisition/micromanager/connection.py",),
+    "mm_test_adapters": ("acquisition/micromanager/connection.py",),
     "zmq": ("realtime/bus.py",),
     "time": ("acquisition/clock.py",),
     "pickle": (),
@@ -28,10 +28,12 @@ HOMES = {
     "pyarrow": ("realtime/session/tables.py", "realtime/offline/track_table.py"),
     "ctc_metrics": ("realtime/offline/ctc_figures.py",),
     "torch": ("models/networks/", "models/training/", "models/engines/"),
+    "matplotlib": ("models/training/", "realtime/scoring/pareto.py"),
 }
 HEAVY = (
     "ctc_metrics",
     "geff",
+    "matplotlib",
     "networkx",
     "pandas",
     "zarr",

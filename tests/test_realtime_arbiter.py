@@ -67,8 +67,14 @@ CASES = {
     "an earlier pulse that reaches into a later one": Case((pulse(10), pulse(8, 2.5)), (0,), "gate"),
     "two pulses at once": Case((pulse(10), pulse(10)), (0,), "gate"),
     "pause and stop": Case((Pause(), Stop()), (0,), "run state"),
-    "all different": Case((MoveStage(1, 1, 1), SetInterval(9), SetExposure(1), SetLight(1), SetChannel("a"),
-                           ROI, pulse(5), Pause()), tuple(range(8))),
+    "a burst and an interval": Case((AcquireBurst(9, 9), SetInterval(9)), (0,), "frame interval"),
+    "a burst and a channel": Case((AcquireBurst(9, 9), SetChannel("a")), (0,), "channel"),
+    "an interval and a burst": Case((SetInterval(9), AcquireBurst(9, 9)), (0,), "frame interval"),
+    "a channel brings its exposure": Case((SetChannel("a"), SetExposure(1)), (0,), "exposure"),
+    "a channel brings its light": Case((SetChannel("a"), SetLight(1)), (0,), "light"),
+    "exposure goes before a channel that comes later": Case((SetExposure(1), SetChannel("a")), (0,), "exposure"),
+    "all different": Case((MoveStage(1, 1, 1), SetInterval(9), SetExposure(1), SetLight(1),
+                           ROI, pulse(5), Pause()), tuple(range(7))),
 }  # fmt: skip
 
 
@@ -89,6 +95,50 @@ def test_the_safe_state_goes_before_everything() -> None:
     kept, dropped = arbitrate(decisions)
     assert kept == [decisions[2], decisions[0]]
     assert dropped == ["7.p1.0 (Resume) lost the run state to 7.p2.0 (SafeState)"]
+
+
+def named(policy: str, *commands: Command) -> list[Decision]:
+    return [
+        Decision(command=command, reason="test", id=f"7.{policy}.{n}", policy=policy)
+        for n, command in enumerate(commands)
+    ]
+
+
+def test_the_higher_priority_wins_and_the_loser_is_told_so() -> None:
+    first, second = decided([SetInterval(9), AcquireBurst(5, 2)])
+    kept, dropped = arbitrate([first, second], {"p1": 2.0})
+    assert kept == [second]
+    assert dropped == ["7.p0.0 (SetInterval) lost the frame interval to 7.p1.0 (AcquireBurst), priority 2 against 0"]
+    assert arbitrate([first, second], {"p0": 1.0, "p1": 1.0})[0] == [first], "among equals the order decides"
+    assert arbitrate([first, second], {"p0": -1.0})[0] == [second], "a policy may stand behind all others"
+    safe = decided([SetInterval(9), SafeState(), Resume()])
+    assert arbitrate(safe, {"p2": 9.0})[0][0] == safe[1]
+
+
+def test_a_channel_comes_with_its_exposure_and_light_or_not_at_all() -> None:
+    look = named("look", SetChannel("b"), SetExposure(50), SetLight(2))
+    other = named("exposure", SetExposure(9))
+    assert arbitrate([*look, *other]) == (
+        look, ["7.exposure.0 (SetExposure) lost the exposure to 7.look.0 (SetChannel)"]
+    )  # fmt: skip
+    kept, dropped = arbitrate([*other, *look])
+    assert kept == other
+    assert dropped == [
+        "7.look.0 (SetChannel) lost the exposure to 7.exposure.0 (SetExposure)",
+        "7.look.1 (SetExposure) lost the exposure to 7.exposure.0 (SetExposure)",
+        "7.look.2 (SetLight) lost the light with its channel",
+    ]
+
+
+def test_in_a_frame_of_another_channel_only_who_switches_back_changes_the_light() -> None:
+    back = named("look", SetChannel("a"), SetExposure(10))
+    others = named("exposure", SetExposure(9), SetLight(1), SetInterval(50))
+    kept, dropped = arbitrate([*others, *back], other_channel="b")
+    assert kept == [others[2], *back]
+    assert dropped == [
+        "7.exposure.0 (SetExposure) lost the exposure to the look in channel b",
+        "7.exposure.1 (SetLight) lost the light to the look in channel b",
+    ]
 
 
 def test_a_loser_blocks_nobody() -> None:

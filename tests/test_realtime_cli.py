@@ -158,12 +158,12 @@ def test_a_file_is_no_session_folder(reflexscope: Command, tiny: Path) -> None:
 
 def test_a_run_that_fails_says_why_and_keeps_its_session(reflexscope: Command, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    stalls = ["--set", "microscope.stall_after=5", "--set", "imaging.stall_s=1"]
+    stalls = ["--fault", "stalled_camera.after_s=0.45", "--set", "imaging.stall_s=1"]
     answer = reflexscope("run", tiny, "--inline", "--duration", 60, "--out", out, *stalls)
     assert answer.status == cli.FAILED
     assert answer.err.startswith("error: simulated microscope: no frame for ")
     assert "imaging.stall_s allows 1 s more" in answer.err
-    assert json.loads((out / "summary.json").read_text("utf-8"))["frames_recorded"] == 5
+    assert json.loads((out / "summary.json").read_text("utf-8"))["frames_recorded"] in range(4, 11)
     assert str(out) in answer.out
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -245,7 +246,12 @@ def test_a_class_of_the_users_is_loaded_from_where_the_command_is_started(tiny: 
     _without_trigger_settings(tiny)
     config = load_config(tiny, [f"policy.trigger.use={own_module}:Chase"])
     assert list(config.policies) == ["follow", "pace", "chase"]
-    assert config.policies["chase"].resolved() == {"use": f"{own_module}:Chase", "speed": 1.5}
+    assert config.policies["chase"].resolved() == {
+        "use": f"{own_module}:Chase",
+        "speed": 1.5,
+        "priority": 0.0,
+        "shadow": False,
+    }
 
 
 def _without_trigger_settings(path: Path) -> None:
@@ -347,3 +353,55 @@ def test_every_process_builds_its_own_parts(tiny: Path) -> None:
 def test_a_config_is_only_data(tiny: Path) -> None:
     """It travels as text to other processes: nothing in it may be anything else."""
     msgspec.json.encode(resolved(load_config(tiny)))
+
+
+# --- a policy's part in the run ---------------------------------------------------------------------------------
+
+
+def test_priority_and_shadow_belong_to_the_table_not_to_the_policy(tiny: Path) -> None:
+    config = load_config(tiny, ["policy.pace.priority=2", "policy.trigger.shadow=true"])
+    parts = {name: (plugin.priority, plugin.shadow) for name, plugin in config.policies.items()}
+    assert parts == {"follow": (0.0, False), "pace": (2.0, False), "trigger": (0.0, True)}
+    assert list(config.policies) == ["follow", "pace", "trigger"], "the file's order stays"
+    again = config_from(tomllib.loads(session_toml("run", config))["config"], Path("elsewhere"))
+    assert {name: (plugin.priority, plugin.shadow) for name, plugin in again.policies.items()} == parts
+
+
+def test_check_shows_priority_and_shadow(tiny: Path) -> None:
+    overrides = ["policy.pace.shadow=true"]
+    text = marked_config(load_config(tiny, overrides), read_tables(tiny, overrides))
+    assert "\nshadow = true\n" in text
+    assert len(re.findall(r"^priority = 0\.0 +# default$", text, re.MULTILINE)) == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("policy.pace.priority=high", 'policy.pace.priority must be a number, not "high"'),
+        ("policy.pace.shadow=1", "policy.pace.shadow must be true or false, not 1"),
+        ("policy.pace.priority=nan", "policy[1].priority must be a finite number"),
+        ("camera.e_per_count=0", "camera.e_per_count must be a number > 0, not 0"),
+        ("camera.offset=100", "camera.offset is not a setting"),
+    ],
+)
+def test_what_is_wrong_with_a_part_is_said(tiny: Path, override: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load_config(tiny, [override])
+
+
+def test_a_run_begins_in_the_channel_in_which_cells_are_found(tiny: Path) -> None:
+    assert load_config(tiny, ["perception.channel=nuclei", "imaging.channel=nuclei"]).perception.channel == "nuclei"
+    with pytest.raises(ConfigError, match="start in that one"):
+        load_config(tiny, ["perception.channel=nuclei", "imaging.channel=cytoplasm"])
+
+
+def test_policies_ask_for_what_is_measured(tiny: Path) -> None:
+    table = {"use": "exposure", "target": 9.0, "least": 1.0, "most": 9.0}
+    tiny.write_text(
+        tiny.read_text("utf-8") + "\n[[policy]]\n" + "\n".join(f"{k} = {v!r}" for k, v in table.items()), "utf-8"
+    )
+    with pytest.raises(ConfigError, match="policy.exposure: 'snr' is not measured"):
+        load_config(tiny)
+    assert load_config(tiny, ['perception.features=["snr"]']).perception.features == ("snr",)
+    with pytest.raises(ConfigError, match="policy.follow: 'sharpness' is not measured"):
+        load_config(tiny, ['perception.features=["snr"]', "policy.follow.focus_every_s=60"])

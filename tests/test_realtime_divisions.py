@@ -13,7 +13,7 @@ from models.cells import Floats
 from realtime.config import RunConfig, load_config
 from realtime.inference import Analysis
 from realtime.inline import InlineRun, inline_run
-from realtime.plugins import Plugin
+from realtime.plugins import PolicyPlugin
 from tests.tiny_config import write_tiny
 
 CONFIGS = Path(__file__).resolve().parents[1] / "hardware_configs"
@@ -22,7 +22,7 @@ LATEST = 2
 INSIDE_UM = 8.0
 """A daughter nearer to the edge of the view may be cut off by it."""
 FAST_MS, SLOW_MS = 50.0, 100.0
-PACE = Plugin(
+PACE = PolicyPlugin(
     "policy",
     "pace",
     {"events": ["divided"], "dwell_s": 0.0, "fast_interval_ms": FAST_MS, "slow_interval_ms": SLOW_MS},

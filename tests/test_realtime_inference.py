@@ -18,7 +18,7 @@ from realtime.config import InferenceSettings, load_config
 from realtime.decisions import Decision
 from realtime.inference import Inference, perception_from
 from realtime.latency import ANALYSIS_STAGES
-from realtime.policy import Dose, Policy, Scene
+from realtime.policy import Policy, Scene
 from realtime.policy_runner import PolicyRunner
 from tests.scenes import header
 from tests.tiny_config import write_tiny
@@ -89,7 +89,7 @@ MOVE = Decision(command=MoveStage(x_um=1.0), reason="why not")
 def test_a_decision_is_completed_with_source_and_deadline() -> None:
     bench = Bench(first=Asks(MOVE))
     frame = bench.frame(7)
-    analysis = bench.inference.look(frame, Dose(0.5))
+    analysis = bench.inference.look(frame, 0.5)
     assert analysis is not None
     (decision,) = analysis.decisions
     assert (decision.id, decision.frame_index, decision.policy) == ("7.first.0", 7, "first")
@@ -99,7 +99,7 @@ def test_a_decision_is_completed_with_source_and_deadline() -> None:
 
 def test_the_first_policy_wins_an_actuator() -> None:
     bench = Bench(first=Asks(MOVE), second=Asks(MOVE), third=Asks(Decision(command=SetLight(1.0), reason="dark")))
-    analysis = bench.inference.look(bench.frame(0), Dose())
+    analysis = bench.inference.look(bench.frame(0), 0.0)
     assert analysis is not None
     assert [decision.policy for decision in analysis.decisions] == ["first", "third"]
     assert "second" in analysis.dropped[0]
@@ -107,34 +107,34 @@ def test_the_first_policy_wins_an_actuator() -> None:
 
 def test_every_stage_is_marked_in_order() -> None:
     bench = Bench()
-    analysis = bench.inference.look(bench.frame(0), Dose())
+    analysis = bench.inference.look(bench.frame(0), 0.0)
     assert analysis is not None
     assert len(analysis.stamps.ends_ns) == len(ANALYSIS_STAGES)
 
 
 def test_overwritten_pixels_lead_to_no_decision_and_no_track() -> None:
     bench = Bench(first=Asks(MOVE))
-    assert bench.inference.look(bench.frame(0), Dose(), intact=lambda: False) is None
-    analysis = bench.inference.look(bench.frame(1), Dose())
+    assert bench.inference.look(bench.frame(0), 0.0, intact=lambda: False) is None
+    analysis = bench.inference.look(bench.frame(1), 0.0)
     assert analysis is not None
     assert analysis.scene.tracks.age.tolist() == [0], "the torn frame left no trace in the tracker"
 
 
 def test_a_policy_that_raises_is_reported_and_the_others_decide() -> None:
     bench = Bench(bad=Raises(range(0, 1)), good=Asks(MOVE))
-    analysis = bench.inference.look(bench.frame(0), Dose())
+    analysis = bench.inference.look(bench.frame(0), 0.0)
     assert analysis is not None
     assert [decision.policy for decision in analysis.decisions] == ["good"]
     (complaint,) = analysis.complaints
     assert "policy bad raised RuntimeError: a bug in my lab" in complaint
-    assert bench.inference.look(bench.frame(1), Dose()).complaints == []  # type: ignore[union-attr]
+    assert bench.inference.look(bench.frame(1), 0.0).complaints == []  # type: ignore[union-attr]
 
 
 def test_the_authors_line_is_named_and_the_whole_traceback_is_in_the_log_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     bench = Bench(bad=Stumbles())
-    complaints = [bench.inference.look(bench.frame(i), Dose()).complaints[0] for i in range(2)]  # type: ignore[union-attr]
+    complaints = [bench.inference.look(bench.frame(i), 0.0).complaints[0] for i in range(2)]  # type: ignore[union-attr]
     line = inspect.getsourcelines(Stumbles.decide)[1] + 1
     assert f"({__file__}, line {line} in decide, frame 0)" in complaints[0], "not numpy's, where it was raised"
     assert f"({__file__}, line {line} in decide, frame 1)" in complaints[1]
@@ -146,27 +146,27 @@ def test_the_authors_line_is_named_and_the_whole_traceback_is_in_the_log_once(
 
 def test_a_bug_that_is_not_in_the_policys_file_is_named_where_it_is() -> None:
     bench = Bench(bad=Asks(BAD["a command out of its range"]))
-    (complaint,) = bench.inference.look(bench.frame(0), Dose()).complaints  # type: ignore[union-attr]
+    (complaint,) = bench.inference.look(bench.frame(0), 0.0).complaints  # type: ignore[union-attr]
     assert "policy_runner.py, line" in complaint
 
 
 def test_a_policy_that_only_raises_is_suspended() -> None:
     bench = Bench(bad=Raises(range(100)))
-    complaints = [bench.inference.look(bench.frame(i), Dose()).complaints for i in range(5)]  # type: ignore[union-attr]
+    complaints = [bench.inference.look(bench.frame(i), 0.0).complaints for i in range(5)]  # type: ignore[union-attr]
     assert [len(c) for c in complaints] == [1, 1, 1, 0, 0]
     assert "suspended after 3 failures in a row" in complaints[2][0]
 
 
 def test_failures_that_are_not_in_a_row_do_not_suspend() -> None:
     bench = Bench(bad=Raises(range(0, 100, 2)))
-    complaints = [bench.inference.look(bench.frame(i), Dose()).complaints for i in range(10)]  # type: ignore[union-attr]
+    complaints = [bench.inference.look(bench.frame(i), 0.0).complaints for i in range(10)]  # type: ignore[union-attr]
     assert sum(len(c) for c in complaints) == 5
 
 
 def test_a_slow_policy_is_reported_less_and_less_often() -> None:
     bench = Bench()
     bench.inference.policies = {"slow": PolicyRunner("slow", Slow(bench.clock), SETTINGS, bench.clock)}
-    complaints = [bench.inference.look(bench.frame(i), Dose()).complaints for i in range(9)]  # type: ignore[union-attr]
+    complaints = [bench.inference.look(bench.frame(i), 0.0).complaints for i in range(9)]  # type: ignore[union-attr]
     assert [len(c) for c in complaints] == [1, 1, 0, 1, 0, 0, 0, 1, 0]
     assert "took 50.0 ms" in complaints[0][0]
 
@@ -180,7 +180,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_decision_that_the_wire_would_refuse_fails_at_its_policy(name: str) -> None:
     bench = Bench(bad=Asks(BAD[name]))
-    analysis = bench.inference.look(bench.frame(0), Dose())
+    analysis = bench.inference.look(bench.frame(0), 0.0)
     assert analysis is not None
     assert analysis.decisions == []
     assert "policy bad raised ValidationError" in analysis.complaints[0]

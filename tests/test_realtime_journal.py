@@ -176,7 +176,7 @@ BAD_LINES = {
     "unknown kind": b'{"kind":"telepathy","run":"r","v":1}\n',
     "wrong type": line(notice("x")).replace(b'"t_ns":1', b'"t_ns":"one"'),
     "number that is none": line(beat(1)).replace(b"{}", b'{"a":null}'),
-    "version of another day": line(notice("x")).replace(b'"v":1', b'"v":99'),
+    "version of another day": line(notice("x")).replace(b'"v":2', b'"v":99'),
 }
 
 
@@ -253,12 +253,20 @@ def test_the_summary_counts_what_happened() -> None:
         "frames_skipped_by_inference": 5,
         "inference_restarts": 1,
         "dose_mj": 5.0,
+        "light": {
+            "total_mj": 5.0,
+            "most_j_cm2": 5.0 / 1000 / (512 * 0.5 / 1e4) ** 2,
+            "cells": 0,
+            "cells_j_cm2": {},
+            "unbleached": {"phase": 1.0},
+        },
         "decisions": {
             "follow": {"done": 1, "late": 1, "unanswered": 1},
             "operator": {"refused": 1},
             "pace": {"done": 1},
         },
         "decisions_dropped_by_arbiter": 1,
+        "decisions_of_shadow_policies": {},
         "events": {"born": 2, "divided": 1},
         "notices": {"info": 1},
         "figures": {"a": 1.0},

@@ -13,7 +13,6 @@ from realtime.config import load_config
 from realtime.decisions import Decision
 from realtime.inference import Inference
 from realtime.inline import inline_run
-from realtime.policy import Dose
 from realtime.replay import Replay, replay, replay_with
 from realtime.session.header import session_toml
 from realtime.session.journal import line
@@ -50,7 +49,7 @@ def seen(folder: Path, incarnation: int, frames: Sequence[FrameReady]) -> list[A
     inference = Inference.from_config(load_config(folder.parent / "tiny.toml"), SimulatedClock())
     told: list[AnyMessage] = [InferenceStarted(run=RUN, pid=1, perception="p", incarnation=incarnation)]
     for ready in frames:
-        analysis = inference.look(Frame(ready.header, reader.pixels(ready.header.index)), Dose(ready.dose_mj))
+        analysis = inference.look(Frame(ready.header, reader.pixels(ready.header.index)), ready.dose_mj)
         assert analysis is not None
         told.append(analysed(RUN, analysis, 0, incarnation))
     return told
@@ -122,6 +121,7 @@ class Restart:
             words.append(self._look(first, ready, 1))
             if ready.header.index == self.saved_after:
                 second.tracker.restore(first.tracker.saved())  # type: ignore[attr-defined]
+                second.ledger.restore(first.ledger.saved())
         used = int(first.tracker.next_id) - 1  # type: ignore[attr-defined]
         second.tracker.skip_ids(used)  # type: ignore[attr-defined]
         start = InferenceStarted(
@@ -134,7 +134,7 @@ class Restart:
 
     def _look(self, inference: Inference, ready: FrameReady, incarnation: int) -> FrameAnalysed:
         pixels = SessionReader(self.folder).pixels(ready.header.index)
-        analysis = inference.look(Frame(ready.header, pixels), Dose(ready.dose_mj))
+        analysis = inference.look(Frame(ready.header, pixels), ready.dose_mj)
         assert analysis is not None
         return analysed(RUN, analysis, 0, incarnation)
 

@@ -285,7 +285,14 @@ def test_a_whole_session_tells_its_story(writer: SessionWriter, clock: Simulated
     clock.sleep_s(2.0)
     assert writer.n_settled == 5, "asked after the end, it touches no closed file"
     files = {path.name for path in writer.folder.iterdir()}
-    assert files == {"session.toml", "images.ome.zarr", "tracks.parquet", "journal.jsonl", "summary.json"}
+    assert files == {
+        "session.toml",
+        "images.ome.zarr",
+        "tracks.parquet",
+        "journal.jsonl",
+        "summary.json",
+        "dose_map.ome.tif",
+    }
     written = msgspec.json.decode((writer.folder / "summary.json").read_bytes())
     assert written == msgspec.json.decode(msgspec.json.encode(summarise(writer.folder)))
     assert (written["frames_recorded"], written["frames_readable"], written["ok"]) == (5, 5, True)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from acquisition.clock import NS_PER_S
+from acquisition.dose_map import DoseSettings
 from acquisition.frame import FrameHeader
+from acquisition.limits import Limits
 from realtime.config import InferenceSettings
+from realtime.dose import DoseLedger
 from realtime.tracker_memory import (
     FILE,
     MOST_STARTS,
@@ -26,6 +29,7 @@ from tracking.tracker import CausalTracker, Tracker
 from tracking.tracks import Tracks
 
 RUN = "run-a"
+LIMITS = Limits(x_um=(0.0, 0.0), y_um=(0.0, 0.0))
 PLACES_UM = np.array([[0.0, 0.0], [60.0, 0.0], [0.0, 60.0]])
 NEW_UM = np.array([[200.0, 200.0]])
 
@@ -49,12 +53,14 @@ class Process:
     ) -> None:
         self.tracker = tracker or CausalTracker()
         inference = InferenceSettings(**settings)  # type: ignore[arg-type]
-        self.memory = TrackerMemory(self.tracker, inference, folder, RUN, word)
+        self.ledger = DoseLedger(DoseSettings(), LIMITS)
+        self.memory = TrackerMemory(self.tracker, inference, folder, RUN, word, self.ledger)
         self.begun = self.memory.begin(now_ns)
 
     def look(self, at: FrameHeader, *more_um: np.ndarray) -> Tracks:
         """A frame with the usual cells and some more; its tracks are told."""
         tracks = self.tracker.update(cells_at(at, np.concatenate([PLACES_UM, *more_um])))
+        self.dose = self.ledger.add(at, 0.01 * (at.index + 1), tracks)
         self.memory.note_ids(tracks)
         return tracks
 
@@ -93,7 +99,10 @@ def saved(**changes: object) -> bytes:
     """The file of a tracker that has seen frame 0, with other fields."""
     tracker = CausalTracker()
     tracker.update(cells_at(frame(0), PLACES_UM))
-    kept = SavedTracker(run=RUN, frame_index=0, t_ns=0, interval_ms=50.0, starts=0, state=tracker.saved())
+    ledger = DoseLedger(DoseSettings(), LIMITS).saved()
+    kept = SavedTracker(
+        run=RUN, frame_index=0, t_ns=0, interval_ms=50.0, starts=0, state=tracker.saved(), ledger=ledger
+    )
     return msgspec.msgpack.encode(msgspec.structs.replace(kept, **changes))
 
 

@@ -32,7 +32,7 @@ use = "threshold"
 
 [classifier]
 use = "ranges"
-classes = [{ name = "mitotic", feature = "mean_intensity", low = 1450.0 }]
+classes = [{ name = "mitotic", feature = "mean_intensity", low = 1900.0 }]
 remainder = "interphase"
 
 [tracker]

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from acquisition.commands import MoveStage, Outcome, Pause, PulseSorter
+from acquisition.commands import AcquireBurst, MoveStage, Outcome, Pause, PulseSorter
 from acquisition.frame import FrameHeader, StagePosition
 from realtime.decisions import Decision
 from realtime.wire import (
@@ -50,12 +50,16 @@ PULSE = Decision(
     command=PulseSorter(at_ns=6_020_000_000, width_ms=1.5), reason="track 23: round in 3 of its last 5",
     track_id=23, deadline_ns=6_020_000_000, id="120.trigger.0", frame_index=120, policy="trigger",
 )  # fmt: skip
+SHADOW = Decision(
+    command=AcquireBurst(20, 5.0), reason="track 23: divided", deadline_ns=6_200_000_000,
+    id="120.tried.0", frame_index=120, policy="tried",
+)  # fmt: skip
 ENDS_NS = (
     6_002_500_000, 6_002_700_000, 6_003_100_000, 6_008_100_000, 6_009_600_000, 6_010_000_000, 6_010_400_000,
     6_011_000_000, 6_011_100_000,
 )  # fmt: skip
 EXAMPLES: tuple[AnyMessage, ...] = (
-    FrameReady(run=RUN, header=HEADER, slot=3, seq=1203, dose_mj=0.9075),
+    FrameReady(run=RUN, header=HEADER, slot=3, seq=1203, dose_mj=0.9075, lit_from_um=(1240.5, -310.25, 1250.5, -304.0)),
     OutcomeReached(
         run=RUN, outcome=Outcome("120.follow.0", "done", "", 6_014_000_000), decision=MOVE,
         exposed_ns=6_000_000_000, ends_ns=(6_011_100_000, 6_011_200_000, 6_011_500_000, 6_014_000_000),
@@ -67,7 +71,9 @@ EXAMPLES: tuple[AnyMessage, ...] = (
     FrameAnalysed(
         run=RUN, frame_index=120, t_ns=6_000_000_000, skipped=1, exposed_ns=6_000_000_000, ends_ns=ENDS_NS,
         n_cells=1, n_tracks=2, events=("divided 9 17 18 p=0.93 late=1",), decisions=(MOVE, PULSE),
-        dropped=("120.pace.0 (SetInterval) lost the frame interval to 120.burst.0 (AcquireBurst)",),
+        dropped=("120.pace.0 (SetInterval) lost the frame interval to 120.burst.0 (AcquireBurst), priority 2 against 0",),
+        shadow=(SHADOW,),
+        frame_mj=0.0075, unbleached=0.875, ended_j_cm2=(0.5,),
         tracks={
             "id": Column.of(np.array([17, 23], dtype=np.int64)),
             "x_um": Column.of(np.array([1263.25, 1300.5])),
@@ -79,7 +85,7 @@ EXAMPLES: tuple[AnyMessage, ...] = (
         run=RUN, pid=4711, perception="threshold segmenter on the CPU, no classifier", incarnation=4_800_000_000,
         from_frame=94, ids_used=31,
     ),
-    InferenceEnded(run=RUN, n_analysed=1187),
+    InferenceEnded(run=RUN, n_analysed=1187, cell_j_cm2=(0.25, 1.5)),
     RecorderReady(run=RUN, endpoint="tcp://127.0.0.1:5551", server_key="forty characters of Z85"),
     ProcessLost(run=RUN, role="inference", why="killed by signal 9"),
     Heartbeat(run=RUN, role="recorder", pid=4712, progress=1204, figures={"disk_free_gb": 81.5}),

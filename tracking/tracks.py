@@ -67,3 +67,13 @@ class Tracks:
         if class_name not in self.class_names:
             raise KeyError(f"{class_name!r} is not a class of this run; its classes are {', '.join(self.class_names)}")
         return self.p_class[:, self.class_names.index(class_name)]
+
+
+def no_tracks(frame_index: int, t_ns: int, class_names: tuple[str, ...]) -> Tracks:
+    """Nobody is alive."""
+    none, numbers, places = np.empty(0, np.int64), np.empty(0), np.empty((0, 2))
+    return Tracks(
+        frame_index=frame_index, t_ns=t_ns, id=none, parent=none, xy_um=places, velocity_um_s=places, sigma_um=numbers,
+        age=none, missed=none, confirmed=np.empty(0, bool), p_class=np.empty((0, len(class_names))), cell_row=none,
+        class_names=class_names,
+    )  # fmt: skip

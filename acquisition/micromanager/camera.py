@@ -1,12 +1,12 @@
 """The camera through MMCore: a sequence read image by image, or single snaps. For the core's thread only."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import replace
 
 from acquisition.clock import NS_PER_MS, Clock
-from acquisition.micromanager.core_calls import CoreCalls, Pixels
+from acquisition.micromanager.core_calls import CoreCalls
 from acquisition.micromanager.devices import Property, find_property
+from acquisition.micromanager.images import CameraImage, Exposures
 from acquisition.micromanager.settings import MicroManagerSettings
 from acquisition.micromanager.timing import ExposureEnds, Spacing
 from acquisition.microscope import MicroscopeError
@@ -14,30 +14,8 @@ from acquisition.microscope import MicroscopeError
 ENDLESS = 2**31 - 1
 Roi = tuple[int, int, int, int]
 WHOLE_SENSOR: Roi = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class CameraImage:
-    """A wanted image, fresh from the camera."""
-
-    pixels: Pixels
-    ended_ns: int
-    """End of exposure."""
-    previous_ended_ns: int
-    """The exposure began after this: the end of the image before it, or the start of the sequence."""
-    read_ns: int
-    lost_before: int
-    """Wanted images lost right before this one."""
-
-
-class Exposures(Protocol):
-    """Keeps the account of the light that images took."""
-
-    def taken(self, n: int, ended_ns: int, previous_ended_ns: int) -> None:
-        """`n` images, the last of them exposed until `ended_ns` and begun after `previous_ended_ns`."""
-
-    def dropped(self, n: int) -> None:
-        """`n` images after the last one taken, that nobody will look at."""
+FULL_RATE = 1.01
+"""An interval no longer than this many exposures is the camera's full rate; it may round its exposure."""
 
 
 class Camera:
@@ -66,6 +44,10 @@ class Camera:
         self._ends = ExposureEnds()
         self._expected = 0
         self._previous_ended_ns = 0
+        self._burst_left = 0
+        self._steady_interval_ms = interval_ms
+        self.burst_failure = ""
+        """Why the last burst has fewer images than were asked for; empty if it has not."""
 
     # --- settings -----------------------------------------------------------------------------------------
 
@@ -139,11 +121,13 @@ class Camera:
 
     def stop(self) -> None:
         """End the sequence; images that nobody has taken by now are dropped."""
-        was_streaming, self.running = self.streaming, False
+        was_streaming, was_bursting, self.running = self.streaming, self.bursting, False
         if self._core.flag("isSequenceRunning"):
             self._core.do("stopSequenceAcquisition")
-        if was_streaming:
+        if was_streaming or was_bursting:
             self._drop_waiting()
+        if was_bursting:
+            self.end_burst()
 
     @property
     def streaming(self) -> bool:
@@ -170,10 +154,7 @@ class Camera:
             self._core.do("startSequenceAcquisition", ENDLESS, 0.0, True)
         else:
             self._core.do("startContinuousSequenceAcquisition", 0.0)
-        self._ends.restart()
-        self._expected = 0
-        self._previous_ended_ns = self._clock.now_ns()
-        self.spacing.restart(self._previous_ended_ns)
+        self._count_anew()
 
     def take(self) -> CameraImage | None:
         """The oldest wanted image, or None. MicroscopeError if the sequence has ended by itself."""
@@ -199,6 +180,51 @@ class Camera:
         pixels = self._core.snapped()
         return CameraImage(pixels, ended_ns, begin_ns, self._clock.now_ns(), 0)
 
+    # --- bursts -------------------------------------------------------------------------------------------
+
+    @property
+    def bursting(self) -> bool:
+        """True until the last image of a burst has been taken out of the buffer."""
+        return self._burst_left > 0
+
+    def can_sequence(self, interval_ms: float) -> bool:
+        """Whether the camera keeps this interval by itself: it takes a rate, or is asked for its full one.
+
+        A shutter that the loop has to work stays open during a burst, so that a slow one would light too much.
+        """
+        dark_between = self._settings.shutter_follows_camera or self._settings.mode == "stream"
+        full_rate = interval_ms <= FULL_RATE * self.exposure_ms()
+        return full_rate or (self._rate is not None and dark_between)
+
+    def plan_burst(self, n_images: int, interval_ms: float) -> None:
+        """Set the interval of a burst; `end_burst` sets the one of before again."""
+        self._burst_left, self._steady_interval_ms = n_images, self.interval_ms
+        self.burst_failure = ""
+        self.set_interval(interval_ms)
+        self._core.learn_image_format()
+
+    def start_burst(self) -> None:
+        """The camera takes its images and stops, or stops before one would be lost."""
+        self._core.do("startSequenceAcquisition", self._burst_left, float(self.interval_ms), True)
+        self._count_anew()
+
+    def take_burst(self) -> list[CameraImage]:
+        """The oldest image of the burst, if one has come; all that are left once the camera has stopped."""
+        stopped = not self._core.flag("isSequenceRunning")  # asked first: what comes after it is counted
+        n_waiting = self._waiting()
+        images = [self._pop_any() for _ in range(n_waiting if stopped else min(n_waiting, 1))]
+        self._burst_left -= len(images)
+        if stopped and self._burst_left:
+            self.burst_failure = str(self._ended_error())
+            self._exposures.dropped(1)
+            self._burst_left = 0
+        return images
+
+    def end_burst(self) -> None:
+        """No burst is under way; the interval of before."""
+        self._burst_left = 0
+        self.set_interval(self._steady_interval_ms)
+
     def _drop_waiting(self) -> None:
         """The sequence was stopped: images that wait, and the exposure that was cut short, were light all the same."""
         self._exposures.dropped(self._waiting() + 1)
@@ -208,14 +234,26 @@ class Camera:
 
     def _pop(self) -> CameraImage | None:
         """Take an image out of the buffer; None if it came before the interval was over."""
+        image = self._pop_any()
+        lost = self.spacing.lost_before(image.ended_ns, image.lost_before, round(self.interval_ms * NS_PER_MS))
+        return None if lost is None else replace(image, lost_before=lost)
+
+    def _pop_any(self) -> CameraImage:
+        """Take an image out of the buffer, wanted or not."""
         seen_ns = self._clock.now_ns()
         image = self._core.pop()
         missing = self._missing_before(image.number)
         ended_ns, previous_ns = self._ends.end_ns(image.elapsed_ms, seen_ns), self._previous_ended_ns
         self._previous_ended_ns = ended_ns
         self._exposures.taken(1 + missing, ended_ns, previous_ns)
-        lost = self.spacing.lost_before(ended_ns, missing, round(self.interval_ms * NS_PER_MS))
-        return None if lost is None else CameraImage(image.pixels, ended_ns, previous_ns, self._clock.now_ns(), lost)
+        return CameraImage(image.pixels, ended_ns, previous_ns, self._clock.now_ns(), missing)
+
+    def _count_anew(self) -> None:
+        """A sequence begins: its images count from 0, its camera's time too."""
+        self._ends.restart()
+        self._expected = 0
+        self._previous_ended_ns = self._clock.now_ns()
+        self.spacing.restart(self._previous_ended_ns)
 
     def _missing_before(self, number: int | None) -> int:
         """How many images MMCore discarded between the one popped before and this."""

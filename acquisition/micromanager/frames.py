@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from acquisition.frame import Affine, Frame, FrameHeader, PixelType, StagePosition, affine_at
-from acquisition.micromanager.camera import CameraImage
+from acquisition.micromanager.images import CameraImage
 from acquisition.micromanager.settings import Matrix
 from acquisition.micromanager.timing import InForce
 

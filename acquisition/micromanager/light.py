@@ -5,9 +5,12 @@ from collections.abc import Callable
 from acquisition.clock import NS_PER_S, Clock
 from acquisition.micromanager.core_calls import CoreCalls
 from acquisition.micromanager.devices import find_device, find_property
+from acquisition.microscope import MicroscopeError
 
 Release = Callable[[], None]
 """Lets go of a core."""
+NO_POWER = 0.01
+"""A light that reads less than this share of its power is off: some devices measure rather than repeat."""
 
 
 class LightMeter:
@@ -44,6 +47,7 @@ class Illumination:
         self.light_mw = 0.0
         """What the sample gets while it is lit, as the device confirmed it."""
         self.lit = False
+        self._left_to_core = False
 
     def set_power(self, light_mw: float) -> None:
         """Power for now, or for when the light goes on next; MicroscopeError if the source cannot give it."""
@@ -63,13 +67,38 @@ class Illumination:
             self._core.do("setShutterOpen", shutter, True)
             self._core.do("waitForDevice", shutter)
 
+    def on_for_sequence(self) -> None:
+        """Light until `off`; the core's own shutter closes when the camera is done, even if we are held up then."""
+        self.on()
+        self._left_to_core = True
+        self._core.do("setAutoShutter", True)
+
     def off(self) -> None:
         """No light on the sample; where there is no shutter the power goes to 0."""
+        if self._left_to_core:
+            self._core.do("setAutoShutter", False)
+            self._left_to_core = False
         if shutter := self._shutter():
             self._core.do("setShutterOpen", shutter, False)
         else:
             self._write_no_power()
         self._went_dark()
+
+    def dark(self) -> None:
+        """Light off, and the devices say so; MicroscopeError if light still falls on the sample."""
+        self.off()
+        if shutter := self._shutter():
+            self._core.do("waitForDevice", shutter)
+            if self._core.flag("getShutterOpen", shutter):
+                raise MicroscopeError(
+                    f"shutter {shutter} was told to close but says that it is open: the sample is lit; close it by hand "
+                    "and look at its cable and its mode"
+                )
+        elif self._power is not None and self._power.number() > NO_POWER * self.light_mw / self._mw_per_unit:
+            raise MicroscopeError(
+                f"{self._power.device}.{self._power.name} was set to 0 but reads {self._power.read()}: the sample is lit; "
+                "switch the light off by hand and look at its cable and its mode"
+            )
 
     def power_off(self) -> None:
         """The light source itself."""

@@ -1,8 +1,7 @@
 """A Micro-Manager rig as a microscope: MMCore in this process, or a running Micro-Manager's ZMQ server.
 
-The only module that imports pymmcore and pycromanager, and only when a rig is opened. Everything that touches
-the core runs in one worker thread (core_thread.py); this class hands it work, one hop a call, and waits with
-a time limit.
+Everything that touches the core runs in one worker thread (core_thread.py); this class hands it work, one hop a
+call, and waits with a time limit.
 """
 
 from collections.abc import Callable
@@ -13,10 +12,10 @@ from typing import TypeVar
 from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
 from acquisition.commands import Command
 from acquisition.frame import Frame
-from acquisition.micromanager.core_calls import CoreCalls, Foreign, first_line
+from acquisition.micromanager.connection import connect
 from acquisition.micromanager.core_thread import CoreThread, Ticket
 from acquisition.micromanager.frames import Unnumbered
-from acquisition.micromanager.light import Release, manual_shutter
+from acquisition.micromanager.light import manual_shutter
 from acquisition.micromanager.rig import Rig
 from acquisition.micromanager.settings import MicroManagerSettings
 from acquisition.micromanager.timing import SnapTimes
@@ -41,6 +40,10 @@ class MicroManagerMicroscope(MicroManagerSettings):
 
     In `snap` mode the end of exposure is when the driver returns, and no other call gets through during an
     exposure: the trigger output cannot keep its time, so there is no PulseSorter.
+
+    A burst is a sequence of its own in both modes: MMCore is asked for so many images, all of them become frames,
+    and what was imaged before goes on. Other than at the camera's full rate (an interval of one exposure) it needs
+    `interval_property`, and in `snap` also `shutter_follows_camera`; where it cannot, the loop counts the frames.
     """
 
     _thread: CoreThread | None = field(default=None, init=False, repr=False)
@@ -91,6 +94,8 @@ class MicroManagerMicroscope(MicroManagerSettings):
         rig = self._opened()
         if rig.has_frame or (self._snap is not None and self._snap.done):
             return 0.0
+        if rig.camera.bursting:
+            return POLL_S
         now_ns, interval_ns = self._now_ns(), round(rig.camera.interval_ms * NS_PER_MS)
         if self.mode == "snap":
             return POLL_S if self._snap is not None else self._snap_times.due_in_s(now_ns, interval_ns)
@@ -103,8 +108,9 @@ class MicroManagerMicroscope(MicroManagerSettings):
         rig = self._opened()
         if not rig.camera.running:
             return None
-        made = self._call("poll_frame", rig.take) if self.mode == "stream" else self._poll_snap(rig)
-        return rig.hand_out(made)
+        bursting = rig.has_frame or rig.camera.bursting
+        sequenced = self.mode == "stream" or (bursting and self._snap is None)
+        return rig.hand_out(self._call("poll_frame", rig.take) if sequenced else self._poll_snap(rig))
 
     def lost_frames(self) -> int:
         """Frames that MMCore discarded because they were not read in time, as far as they were wanted."""
@@ -122,6 +128,15 @@ class MicroManagerMicroscope(MicroManagerSettings):
         """Only a move goes on after this has returned; a channel has been switched by then."""
         rig = self._opened()
         self._call(type(command).__name__, lambda: rig.apply(command))
+
+    def burst(self, n_frames: int, interval_ms: float) -> int | None:
+        """Sequenced by the camera where it keeps the interval by itself; the light stays on meanwhile."""
+        rig = self._opened()
+        return self._call("burst", lambda: rig.burst(n_frames, interval_ms))
+
+    def burst_failure(self) -> str:
+        """Asks no device."""
+        return self._opened().burst_failure()
 
     def busy(self) -> bool:
         """True while a move is under way; MicroscopeError if it came to rest elsewhere than asked."""
@@ -217,76 +232,3 @@ class MicroManagerMicroscope(MicroManagerSettings):
         except BaseException:
             release()
             raise
-
-
-def connect(settings: MicroManagerSettings, note: Callable[[str], None]) -> tuple[CoreCalls, Release]:
-    """The core that the settings ask for, configured, and how to let go of it. For the core's thread only."""
-    if settings.core == "java":
-        core = _java_core(settings.port, settings.timeout_ms)
-        return CoreCalls(core, note, new_metadata=None, tagged=settings.on_overflow == "count"), lambda: None
-    config = settings.config_path()
-    adapters = settings.adapter_folder() if settings.adapter_path else _test_adapters()
-    import pymmcore
-
-    if settings.core == "python":
-        return _python_core(config, adapters, note)
-    core = _plus_core() if settings.core == "pymmcore-plus" else pymmcore.CMMCore()
-    calls = CoreCalls(core, note, pymmcore.Metadata)
-    calls.do("setDeviceAdapterSearchPaths", [str(adapters)])
-    try:
-        calls.do("loadSystemConfiguration", str(config))
-    except MicroscopeError:
-        core.unloadAllDevices()
-        raise
-    return calls, core.unloadAllDevices
-
-
-def _plus_core() -> Foreign:
-    try:
-        from pymmcore_plus import CMMCorePlus
-    except ImportError as error:
-        raise MicroscopeError("core = 'pymmcore-plus' needs that package: pip install pymmcore-plus") from error
-    return CMMCorePlus()
-
-
-def _python_core(config: Path, adapters: Path, note: Callable[[str], None]) -> tuple[CoreCalls, Release]:
-    """pycromanager keeps the in-process core for the whole process, so there can be one."""
-    import mmpycorex
-    import pycromanager
-    import pymmcore
-
-    if mmpycorex.is_pymmcore_active():
-        raise MicroscopeError("pycromanager runs an in-process core already: call pycromanager.stop_headless() first")
-    note("start_headless")
-    try:
-        pycromanager.start_headless(str(adapters), str(config), python_backend=True)
-    except Exception as error:  # MMCore's own kinds and the launcher's
-        raise MicroscopeError(f"pycromanager could not load {config}: {first_line(error)}") from error
-    return CoreCalls(pycromanager.Core(), note, pymmcore.Metadata), pycromanager.stop_headless
-
-
-def _java_core(port: int, timeout_ms: int) -> Foreign:
-    """Micro-Manager's core over the bridge; asked twice, as a busy server looks like a missing one."""
-    import pycromanager
-
-    for attempt in (1, 2):
-        try:
-            return pycromanager.Core(port=port, timeout=timeout_ms)
-        except Exception as error:  # the bridge raises nothing more precise
-            if attempt == 2:
-                raise MicroscopeError(
-                    f"no Micro-Manager answers on port {port} within {timeout_ms} ms: start it, tick Tools > "
-                    "Options > Run server on port, or raise timeout_ms if it is busy"
-                ) from error
-    raise AssertionError("unreachable")
-
-
-def _test_adapters() -> Path:
-    try:
-        import mm_test_adapters
-    except ImportError as error:
-        raise MicroscopeError(
-            "adapter_path is empty and the package mm-test-adapters is not installed: give the folder of "
-            "your Micro-Manager installation as adapter_path"
-        ) from error
-    return Path(mm_test_adapters.device_adapter_path())

@@ -4,27 +4,21 @@ from collections import deque
 from collections.abc import Callable
 
 from acquisition.clock import Clock
-from acquisition.commands import (
-    Command,
-    MoveStage,
-    SetChannel,
-    SetExposure,
-    SetInterval,
-    SetLight,
-    SetRoi,
-)
-from acquisition.frame import Frame, StagePosition
-from acquisition.micromanager.camera import WHOLE_SENSOR, Camera, CameraImage
+from acquisition.commands import Command, MoveStage, SetChannel, SetExposure, SetInterval, SetLight, SetRoi
+from acquisition.frame import Frame
+from acquisition.micromanager.abilities import capabilities_of
+from acquisition.micromanager.camera import WHOLE_SENSOR, Camera
+from acquisition.micromanager.channels import Channels
 from acquisition.micromanager.core_calls import CoreCalls
 from acquisition.micromanager.devices import (
     Output,
     find_calibration,
-    find_channel_group,
     find_output,
     find_property,
     try_all,
 )
 from acquisition.micromanager.frames import FrameLine, Unnumbered
+from acquisition.micromanager.images import CameraImage
 from acquisition.micromanager.light import Illumination
 from acquisition.micromanager.settings import MicroManagerSettings
 from acquisition.micromanager.stage import Stage
@@ -56,14 +50,17 @@ class Rig:
             self._gate.set(False)
         self._stage = Stage(core, settings.xy_stage, settings.z_stage, settings.stage_tolerance_um)
         self._stage.read(clock.now_ns())
-        self._group = find_channel_group(core, settings.channel_group)
-        self.channels = core.names("getAvailableConfigs", self._group) if self._group else ()
-        self._channel = core.text("getCurrentConfig", self._group) if self._group else ""
+        self._channels = Channels(core, settings.channel_group)
         if imaging.channel:
-            self._set_channel(imaging.channel)
+            self._channels.switch(imaging.channel, self._illumination)
         self._imaging = Settings(
             InForce(
-                clock.now_ns(), imaging.exposure_ms, imaging.interval_ms, imaging.light_mw, self._channel, WHOLE_SENSOR
+                clock.now_ns(),
+                imaging.exposure_ms,
+                imaging.interval_ms,
+                imaging.light_mw,
+                self._channels.current,
+                WHOLE_SENSOR,
             )
         )
         self._exposed = ImageDose(self._imaging)
@@ -80,29 +77,14 @@ class Rig:
         """The light as it is found, off."""
         settings = self._settings
         light = Illumination(self._core, self._clock, settings.shutter, settings.light, settings.light_mw_per_unit)
-        light.off()
+        light.dark()
         light.power_off()
         return light
 
     def capabilities(self) -> Capabilities:
         """As it is now that all is set up."""
-        able = {"SetInterval", "AcquireBurst", "SetExposure", "SetLight", "SetRoi"}
-        able |= {"MoveStage"} if self._stage.exists else set()
-        able |= {"SetChannel"} if self.channels else set()
-        # A snap keeps the core to itself, so a pulse during one would come too late.
-        able |= {"PulseSorter"} if self._gate is not None and self._settings.mode == "stream" else set()
-        always_lit = self._settings.mode == "stream" and not self._settings.shutter_follows_camera
-        height, width = self._core.shape
-        return Capabilities(
-            name=f"Micro-Manager ({self.camera.label})",
-            height_px=height,
-            width_px=width,
-            dtype="uint8" if self._core.dtype.itemsize == 1 else "uint16",
-            um_per_px=self._frames.um_per_px,
-            commands=frozenset(able),
-            channels=self.channels,
-            lit_share=1.0 if always_lit else None,
-        )
+        um_per_px = self._frames.um_per_px
+        return capabilities_of(self._core, self._settings, self.camera, self._stage, self._channels, um_per_px)
 
     # --- imaging ------------------------------------------------------------------------------------------
 
@@ -139,16 +121,60 @@ class Rig:
         try:
             self.camera.stop()
         finally:
-            self._illumination.off()
+            self._illumination.dark()
 
     def take(self) -> Unnumbered | None:
         """The next image of the sequence, if one is wanted by now."""
         if self._pending:
             return self._pending.popleft()
+        if self.camera.bursting:
+            return self._take_burst()
         image = self.camera.take()
         if image is not None or self._stage.moving:
-            self._look_at_stage()
+            self._stage.read(self._clock.now_ns())
         return None if image is None else self._made(image)
+
+    def burst(self, n_frames: int, interval_ms: float) -> int | None:
+        """Let the camera take a burst by itself, between what was imaged before and what is afterwards.
+
+        The moment after which only its frames are exposed, ns; None if the camera cannot keep the interval.
+        """
+        if not self.camera.running or not self.camera.can_sequence(interval_ms):
+            return None
+        if self.camera.streaming:
+            self._pending.extend(self._made(image) for image in self.camera.interrupt())
+        since_ns = self._clock.now_ns()
+        try:
+            self.camera.plan_burst(n_frames, interval_ms)
+            self._imaging.change(self._in_force())
+            if self._settings.mode == "snap":
+                self._illumination.on_for_sequence()
+            self.camera.start_burst()
+        except MicroscopeError:
+            self._go_on_after_burst()
+            raise
+        return since_ns
+
+    def burst_failure(self) -> str:
+        """Why the last burst has fewer frames than were asked for, once they have been taken; empty if it has not."""
+        return "" if self._pending else self.camera.burst_failure
+
+    def _take_burst(self) -> Unnumbered | None:
+        images = self.camera.take_burst()
+        self._stage.read(self._clock.now_ns())
+        self._pending.extend(self._made(image) for image in images)
+        if not self.camera.bursting:
+            self._go_on_after_burst()
+        return self._pending.popleft() if self._pending else None
+
+    def _go_on_after_burst(self) -> None:
+        """As before it: with the next snap, or with the stream."""
+        if self._settings.mode == "snap":
+            self._illumination.off()
+        self.camera.end_burst()
+        self._imaging.change(self._in_force())
+        if self.camera.streaming:
+            self.camera.resume()
 
     def snap(self) -> Unnumbered | None:
         """One image, now; None if imaging was stopped meanwhile."""
@@ -157,7 +183,7 @@ class Rig:
         now_ns = self._clock.now_ns()
         self._exposed.taken(1, now_ns, now_ns)
         image = self.camera.snap(self._illumination.on, self._illumination.off)
-        self._look_at_stage()
+        self._stage.read(self._clock.now_ns())
         return self._made(image)
 
     def hand_out(self, made: Unnumbered | None) -> Frame | None:
@@ -174,7 +200,7 @@ class Rig:
             exposure_ms=self.camera.exposure_ms(),
             interval_ms=self.camera.interval_ms,
             light_mw=self._illumination.light_mw,
-            channel=self._channel,
+            channel=self._channels.current,
             roi_px=self._core.roi(),
         )
 
@@ -200,7 +226,7 @@ class Rig:
             case SetLight(light_mw=value):
                 self._illumination.set_power(value)
             case SetChannel(channel=name):
-                self._change_camera(lambda: self._set_channel(name), live=False)
+                self._change_camera(lambda: self._channels.switch(name, self._illumination), live=False)
             case SetRoi():
                 roi = (command.x_px, command.y_px, command.width_px, command.height_px)
                 self._change_camera(lambda: self.camera.set_roi(roi), live=False)
@@ -218,23 +244,6 @@ class Rig:
             change()
         finally:
             self.camera.resume()
-
-    def _set_channel(self, name: str) -> None:
-        """Switch in the dark: what turns in the light path meanwhile lights nothing."""
-        if name not in self.channels:
-            raise MicroscopeError(
-                f"SetChannel: no channel {name!r} in configuration group {self._group!r}; "
-                f"there are {', '.join(self.channels) or 'none'}"
-            )
-        was_lit = self._illumination.lit
-        self._illumination.off()
-        try:
-            self._core.do("setConfig", self._group, name)
-            self._core.do("waitForConfig", self._group, name)
-        finally:
-            self._channel = self._core.text("getCurrentConfig", self._group)
-            if was_lit:
-                self._illumination.on()
 
     def set_gate(self, opened: bool) -> None:
         """Open or shut the trigger output."""
@@ -255,17 +264,14 @@ class Rig:
         """Every drive stopped."""
         self._stage.halt()
 
-    def _look_at_stage(self) -> StagePosition:
-        return self._stage.read(self._clock.now_ns())
-
     def state(self) -> DeviceState:
         """The devices' answers."""
         return DeviceState(
-            stage=self._look_at_stage(),
+            stage=self._stage.read(self._clock.now_ns()),
             exposure_ms=self.camera.exposure_ms(),
             interval_ms=self.camera.interval_ms,
             light_mw=self._illumination.light_mw,
-            channel=self._core.text("getCurrentConfig", self._group) if self._group else "",
+            channel=self._channels.read(),
             shutter_open=self._illumination.shutter_open(),
             gate_open=self._gate is not None and self._gate.opened(),
         )
@@ -279,7 +285,7 @@ class Rig:
             "the rig is not safe",
             (
                 ("shut the gate", lambda: self.set_gate(False)),
-                ("close the shutter", self._illumination.off),
+                ("close the shutter", self._illumination.dark),
                 ("switch the light off", self._illumination.power_off),
                 ("stop the stage", self._stage.halt),
                 ("stop the camera", self.camera.stop),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from acquisition.commands import AtLeastOne, Positive
+from acquisition.commands import AtLeastOne, NotNegative, Positive
 from acquisition.microscope import FilePath, MicroscopeError
 
 Matrix = tuple[float, float, float, float]
@@ -82,6 +82,9 @@ class MicroManagerSettings:
     the sample is lit while an image is exposed and dark between images. False: in `stream` the sample is lit
     from start to stop, a longer interval does not spare it, and all that time counts in the dose. If you are
     not sure, stream with an interval of 2 s and look at the sample: does the light blink?"""
+    light_lag_ms: NotNegative = 5.0
+    """In `snap`, unless `shutter_follows_camera`: how much longer than an exposure the light may be on, since
+    shutters and drivers take their time. The light budget keeps so much back."""
     light: str = ""
     """Property that sets the light's power. Empty: SetLight only states the power, for the dose."""
     light_mw_per_unit: Positive = 1.0

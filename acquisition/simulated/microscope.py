@@ -6,18 +6,14 @@ same seed and commands give the same bytes. On a real clock a worker thread rend
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Annotated
 
-from msgspec import Meta
+import numpy as np
 from msgspec.structs import replace
 
-from acquisition.clock import NS_PER_S, Clock
+from acquisition.clock import Clock
 from acquisition.commands import (
-    AtLeastOne,
     Command,
     MoveStage,
-    NotNegative,
-    Positive,
     SetChannel,
     SetExposure,
     SetInterval,
@@ -26,71 +22,33 @@ from acquisition.commands import (
 )
 from acquisition.frame import Frame, FrameHeader, affine_at
 from acquisition.microscope import Capabilities, DeviceState, Imaging, MicroscopeError
-from acquisition.simulated.devices import KEPT_RECORDS, SimulatedCamera, SimulatedStage, roi_on
-from acquisition.simulated.rendering import Picture, Sensor, Truth, View, draw_light, random_stream
-from acquisition.simulated.specimen import Culture, Nuclei, Specimen
+from acquisition.simulated.camera import SimulatedCamera, check_pace, roi_on
+from acquisition.simulated.history import TrueEvent
+from acquisition.simulated.light import KEPT_RECORDS, Lamp
+from acquisition.simulated.nuclei import Nuclei
+from acquisition.simulated.rendering import Picture, Truth
+from acquisition.simulated.sensor import Sensor
+from acquisition.simulated.settings import MicroscopeSettings
+from acquisition.simulated.stage import SimulatedStage
+from acquisition.simulated.world import CHANNELS, World
 
 NAME = "simulated microscope"
 APPLIES = ("MoveStage", "SetInterval", "SetExposure", "SetLight", "SetChannel", "SetRoi")
 SERVED_BY_THE_LOOP = ("PulseSorter", "AcquireBurst")
-STAINS = {"nuclei": (1.0, 1.0), "cytoplasm": (1.8, 0.3)}
-"""Channel → size and brightness of the stained body, in nuclei."""
 
 
 @dataclass
-class SimulatedMicroscope:
+class SimulatedMicroscope(MicroscopeSettings):
     """Stained nuclei, ~9 µm, seen by a noisy 16-bit camera with one photo-electron per count."""
 
-    seed: Annotated[int, Meta(ge=0)] = 0
-    """The same seed and commands on a simulated clock give the same bytes."""
-    height_px: AtLeastOne = 512
-    width_px: AtLeastOne = 512
-    um_per_px: Positive = 0.65
-    specimen_um: tuple[Positive, Positive] = (1000.0, 1000.0)
-    """Width and height of the dish, at least one view, centred on (0, 0); the stage travels to its rim."""
-    n_cells: AtLeastOne = 100
-    """Cells in one view at the start, on average; the rest of the dish is as dense."""
-    nucleus_um: Positive = 9.0
-    """Mean diameter of a nucleus."""
-    speed_um_min: NotNegative = 0.5
-    """Root mean square speed of a cell's random walk."""
-    persistence_min: Positive = 20.0
-    """How long a cell remembers its direction."""
-    cycle_min: Positive = 1200.0
-    """Mean time between divisions, at least twice mitosis_min; a culture that has tripled stops growing."""
-    mitosis_min: Positive = 40.0
-    """How long before its division a nucleus is small, round and twice as bright."""
-    time_factor: Positive = 1.0
-    """The specimen lives so many times faster than the clock: 60 shows one minute of its life in a second."""
-    edge_um: Positive = 1.2
-    """Width of a nucleus's blurred edge."""
-    brightness: NotNegative = 100.0
-    """Photo-electrons per pixel, mW and ms in an average nucleus."""
-    background: NotNegative = 10.0
-    """Photo-electrons per pixel, mW and ms everywhere."""
-    offset_counts: NotNegative = 100.0
-    """What the camera reads in the dark."""
-    read_noise: NotNegative = 2.0
-    """Standard deviation of the dark counts."""
-    stage_speed_um_s: Positive = 2000.0
-    stage_settle_ms: NotNegative = 10.0
-    """How long after arrival the stage still counts as busy."""
-    buffer_frames: AtLeastOne = 8
-    """Frames the camera holds until they are read; further ones are lost."""
-    stall_after: Annotated[int, Meta(ge=0)] = 0
-    """The camera stops delivering after so many frames, to test what the run makes of it; 0: never."""
-
     def __post_init__(self) -> None:
-        if self.cycle_min < 2 * self.mitosis_min:
-            raise ValueError(f"cycle_min {self.cycle_min:g} must be at least twice mitosis_min {self.mitosis_min:g}")
-        width_um, height_um = self._view_um()
-        if self.specimen_um[0] < width_um or self.specimen_um[1] < height_um:
-            seen = f"the camera sees {width_um:g} × {height_um:g} µm"
-            raise ValueError(f"specimen_um {list(self.specimen_um)} is smaller than one view: {seen}")
+        super().__post_init__()
         self.pulses: deque[tuple[int, int]] = deque(maxlen=KEPT_RECORDS)
         """When the trigger output was open, (on_ns, off_ns): the latest 10,000."""
         self._gate_since_ns: int | None = None
         self._is_open = False
+        self.blank = False
+        """True spares the work of drawing: frames come as ever, but black, for who wants the truth alone."""
 
     @property
     def rig_id(self) -> str | None:
@@ -101,26 +59,33 @@ class SimulatedMicroscope:
         """Grow the specimen and switch everything on; the light stays off."""
         if self._is_open:
             raise MicroscopeError(f"the {NAME} is open already; close it first")
-        self._imaging = _checked(replace(imaging, channel=imaging.channel or next(iter(STAINS))))
-        self._roi = SetRoi(0, 0, self.width_px, self.height_px)
         self._clock, self._opened_ns = clock, clock.now_ns()
-        self._specimen = Specimen(self._culture(), random_stream(self.seed, "specimen"))
-        self._sensor = Sensor(self.seed, self.height_px * self.width_px, self.read_noise, self.offset_counts)
-        self._stage = SimulatedStage(self.specimen_um, self.stage_speed_um_s, self.stage_settle_ms)
-        self._camera = SimulatedCamera(clock, self._header, self._picture, self.buffer_frames, self.stall_after)
+        self._world = World.grown(self, self._opened_ns)
+        self._chip = Sensor(self.sensor, self.seed, self.height_px, self.width_px)
+        self._motors = SimulatedStage(self.specimen_um, self.stage)
+        self._lamp = Lamp(self.light, self._motors.at)
+        self._roi = roi_on(self._chip.shape, SetRoi(0, 0, 0, 0))
+        self._imaging = self._checked(replace(imaging, channel=imaging.channel or CHANNELS[0]), self._roi)
+        self._camera = SimulatedCamera(
+            clock, self._lamp, self._chip, self._header, self._picture, self._world.illuminate
+        )  # fmt: skip
         self._camera.set_pace(self._imaging.interval_ms, self._imaging.exposure_ms)
         self._latest: tuple[FrameHeader, Nuclei] | None = None
+        self._picture(
+            self._header(0, self._opened_ns)
+        )  # compiles, or loads what was compiled, before the first exposure
         self._is_open = True
         return Capabilities(
-            name=NAME, height_px=self.height_px, width_px=self.width_px, dtype="uint16",
-            um_per_px=self.um_per_px, channels=tuple(STAINS),
-            commands=frozenset(APPLIES + SERVED_BY_THE_LOOP),
+            name=NAME, height_px=self._chip.shape[0], width_px=self._chip.shape[1], dtype="uint16",
+            um_per_px=self.um_per_px * self.sensor.binning, channels=CHANNELS,
+            commands=frozenset(APPLIES + SERVED_BY_THE_LOOP), lit_share=self._lamp.lit_share,
+            off_delay_ms=self.light.off_delay_ms,
         )  # fmt: skip
 
     def start(self) -> None:
         """Open the shutter and begin the first exposure now."""
         self._require_open()
-        self._camera.start()
+        self._camera.start(self._imaging.light_mw)
 
     def stop(self) -> None:
         """Close the shutter; frames that nobody has read by now are dropped, the one under way is given up."""
@@ -160,7 +125,7 @@ class SimulatedMicroscope:
         now_ns = self._camera.catch_up()
         match command:
             case MoveStage():
-                self._stage.go(command, now_ns)
+                self._motors.go(command, now_ns)
                 self._camera.amend(self._aimed)
             case SetInterval(interval_ms=interval_ms):
                 self._image_with(replace(self._imaging, interval_ms=interval_ms))
@@ -171,7 +136,9 @@ class SimulatedMicroscope:
             case SetChannel(channel=channel):
                 self._image_with(replace(self._imaging, channel=channel))
             case SetRoi():
-                self._roi = roi_on((self.height_px, self.width_px), command)
+                roi = roi_on(self._chip.shape, command)
+                self._checked(self._imaging, roi)
+                self._roi = roi
             case _:
                 name = type(command).__name__
                 raise MicroscopeError(f"the {NAME} itself cannot {name}; it can {', '.join(APPLIES)}")
@@ -179,12 +146,12 @@ class SimulatedMicroscope:
     def busy(self) -> bool:
         """True while the stage is moving or settling."""
         self._require_open()
-        return self._stage.busy(self._clock.now_ns())
+        return self._motors.busy(self._clock.now_ns())
 
     def halt(self) -> None:
         """The stage stands at once and need not settle; the exposure under way shows it where it stands."""
         self._require_open()
-        self._stage.halt(self._camera.catch_up())
+        self._motors.halt(self._camera.catch_up())
         self._camera.amend(self._aimed)
 
     def set_gate(self, opened: bool) -> None:
@@ -202,7 +169,7 @@ class SimulatedMicroscope:
         self._require_open()
         imaging = self._imaging
         return DeviceState(
-            stage=self._stage.at(self._clock.now_ns()), exposure_ms=imaging.exposure_ms,
+            stage=self._motors.at(self._clock.now_ns()), exposure_ms=imaging.exposure_ms,
             interval_ms=imaging.interval_ms, light_mw=imaging.light_mw, channel=imaging.channel,
             shutter_open=self._camera.running, gate_open=self._gate_since_ns is not None,
         )  # fmt: skip
@@ -224,39 +191,57 @@ class SimulatedMicroscope:
     @property
     def lit(self) -> deque[tuple[int, int]]:
         """When light fell on the specimen, (on_ns, off_ns): the latest 10,000 exposures since open()."""
-        return self._camera.lit
+        self._camera.catch_up()
+        return self._lamp.lit
 
     def truth(self) -> Truth:
         """What really was in the frame that was read last."""
         if not self._is_open or self._latest is None:
             raise MicroscopeError(f"the {NAME} tells the truth of the frame that was read last; read one first")
-        return Truth.of(*self._latest)
+        return Truth.of(*self._latest, self._world.atlas)
+
+    def nuclei(self) -> Nuclei:
+        """All cells of the specimen as they were in the frame that was read last."""
+        if not self._is_open or self._latest is None:
+            raise MicroscopeError(f"the {NAME} tells the truth of the frame that was read last; read one first")
+        return self._latest[1]
+
+    def history(self) -> list[TrueEvent]:
+        """What has really happened in the specimen until the exposure of the latest frame, on the run's clock."""
+        self._require_open()
+        return self._world.history()
+
+    def live_on(self, t_ns: int) -> None:
+        """Let the specimen live until then without another frame, so that its history goes as far; nothing comes after it."""
+        self._require_open()
+        self._world.specimen.nuclei_at(self._world.life_min(t_ns))
+
+    def defocus_um(self) -> float:
+        """How far from its plane of focus the specimen was in the frame that was read last."""
+        return 0.0 if self._latest is None else self._world.defocus_um(self._latest[0])
 
     def _require_open(self) -> None:
         if not self._is_open:
             raise MicroscopeError(f"the {NAME} is not open; call open() first")
 
-    def _view_um(self) -> tuple[float, float]:
-        return self.width_px * self.um_per_px, self.height_px * self.um_per_px
-
-    def _culture(self) -> Culture:
-        width_um, height_um = self._view_um()
-        n_views = self.specimen_um[0] * self.specimen_um[1] / (width_um * height_um)
-        return Culture(
-            n_cells=round(self.n_cells * n_views), size_um=self.specimen_um, nucleus_um=self.nucleus_um,
-            speed_um_min=self.speed_um_min, persistence_min=self.persistence_min, cycle_min=self.cycle_min,
-            mitosis_min=self.mitosis_min,
-        )  # fmt: skip
-
     def _image_with(self, imaging: Imaging) -> None:
-        self._imaging = _checked(imaging)
+        self._imaging = self._checked(imaging, self._roi)
         self._camera.set_pace(imaging.interval_ms, imaging.exposure_ms)
+        self._camera.set_light(imaging.light_mw)
+
+    def _checked(self, imaging: Imaging, roi: SetRoi) -> Imaging:
+        """The same, if the simulated devices can do it."""
+        if imaging.channel not in CHANNELS:
+            raise MicroscopeError(f"{NAME}: no channel {imaging.channel!r}; it has {', '.join(CHANNELS)}")
+        self._lamp.check_power(imaging.light_mw)
+        check_pace(self._chip, imaging.interval_ms, imaging.exposure_ms, roi.height_px)
+        return imaging
 
     def _header(self, index: int, t_ns: int) -> FrameHeader:
         """All of a frame whose exposure begins now and ends at `t_ns`, but when it will be read."""
-        imaging, roi, stage = self._imaging, self._roi, self._stage.at(t_ns)
-        scale = self.um_per_px
-        a, b, x_um, d, e, y_um = affine_at(stage, (scale, 0.0, 0.0, scale), (self.height_px, self.width_px))
+        imaging, roi, stage = self._imaging, self._roi, self._motors.at(t_ns)
+        scale = self.um_per_px * self.sensor.binning
+        a, b, x_um, d, e, y_um = affine_at(stage, (scale, 0.0, 0.0, scale), self._chip.shape)
         return FrameHeader(
             index=index, t_ns=t_ns, t_read_ns=t_ns,
             height_px=roi.height_px, width_px=roi.width_px, dtype="uint16",
@@ -267,28 +252,15 @@ class SimulatedMicroscope:
 
     def _aimed(self, header: FrameHeader) -> FrameHeader:
         """The same frame, ending where the stage is sent now."""
-        stage, (a, b, x_um, d, e, y_um) = self._stage.at(header.t_ns), header.stage_from_pixel
+        stage, (a, b, x_um, d, e, y_um) = self._motors.at(header.t_ns), header.stage_from_pixel
         dx_um, dy_um = stage.x_um - header.stage.x_um, stage.y_um - header.stage.y_um
         return replace(header, stage=stage, stage_from_pixel=(a, b, x_um + dx_um, d, e, y_um + dy_um))
 
     def _picture(self, header: FrameHeader) -> Picture:
         """The specimen as it is when the exposure ends. On a real clock this runs in the camera's thread."""
-        life_min = (header.t_ns - self._opened_ns) / NS_PER_S / 60 * self.time_factor
-        nuclei = self._specimen.nuclei_at(life_min)
-        size, brightness = STAINS[header.channel]
-        electrons = draw_light(nuclei, View.of(header), size, self.edge_um)
-        electrons *= self.brightness * brightness
-        electrons += self.background
-        electrons *= header.light_mw * header.exposure_ms
-        return Picture(self._sensor.counts(electrons, header.index), nuclei)
-
-
-def _checked(imaging: Imaging) -> Imaging:
-    """The same, if the simulated devices can do it."""
-    if imaging.channel not in STAINS:
-        raise MicroscopeError(f"{NAME}: no channel {imaging.channel!r}; it has {', '.join(STAINS)}")
-    exposure_ms, interval_ms = imaging.exposure_ms, imaging.interval_ms
-    if exposure_ms > interval_ms:
-        remedy = "shorten the exposure or lengthen the interval"
-        raise MicroscopeError(f"{NAME}: exposure {exposure_ms:g} ms exceeds interval {interval_ms:g} ms; {remedy}")
-    return imaging
+        if self.blank:
+            nuclei = self._world.specimen.nuclei_at(self._world.life_min(header.t_ns))
+            return Picture(np.zeros(header.shape, np.uint16), nuclei)
+        electrons, nuclei = self._world.electrons(header)
+        electrons *= self._chip.n_summed
+        return Picture(self._chip.counts(electrons, header), nuclei)

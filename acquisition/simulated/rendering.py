@@ -1,18 +1,20 @@
-"""What a camera makes of a specimen: nuclei with blurred edges, photo-electrons, noise; and the truth."""
+"""What falls on a camera's sensor: the light of every cell, before the lens has blurred it; and the truth."""
 
-import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from acquisition.frame import FrameHeader
-from acquisition.simulated.specimen import Nuclei
+from acquisition.simulated.biology import PROPHASE, Floats
+from acquisition.simulated.nuclei import Nuclei
+from acquisition.simulated.stamping import Atlas, Image, Labels, Sheet, Stamps, add_light, put_labels
 
-Image = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int32]
-FULL_SCALE = 65535
+REACH = 3.0
+"""Nothing of a nucleus lies further from its middle, in half axes."""
+BODY = 1.8
+"""Size of a cell against its nucleus."""
+BODY_SIDE_PX, BODY_RADIUS_PX = 32, 14.0
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,18 @@ class View:
         _, _, x_um, _, _, y_um = header.stage_from_pixel
         return cls((x_um, y_um), header.um_per_px, header.shape)
 
+    def widened(self, margin_px: int) -> "View":
+        """With so many more pixels on each side."""
+        x_um, y_um = (at_um - margin_px * self.um_per_px for at_um in self.corner_um)
+        height_px, width_px = self.shape
+        return View((x_um, y_um), self.um_per_px, (height_px + 2 * margin_px, width_px + 2 * margin_px))
 
-@dataclass(frozen=True)
-class _Patches:
-    """A small square around each nucleus in view, to be put on a canvas with a margin of `size_px`."""
-
-    nuclei: Nuclei
-    size_px: int
-    corner_px: npt.NDArray[np.int64]  # [N, 2] x, y on the canvas
-    depth_um: Image  # [N, P, P] how far inside the nucleus each pixel's middle is; below 0 outside
+    def touched(self, nuclei: Nuclei, reach: float) -> Nuclei:
+        """Those of which something within `reach` radii may lie in the view."""
+        reach_um = reach * np.maximum(nuclei.semi_um.max(axis=1, initial=0.0), nuclei.radius_um)[:, None]
+        low_um = np.array(self.corner_um) - reach_um
+        high_um = low_um + 2 * reach_um + np.array(self.shape[::-1]) * self.um_per_px
+        return nuclei[np.all((nuclei.xy_um > low_um) & (nuclei.xy_um < high_um), axis=1)]
 
 
 @dataclass(frozen=True)
@@ -60,88 +65,45 @@ class Truth:
     """`[H, W]`, values are `nuclei.id`."""
 
     @classmethod
-    def of(cls, header: FrameHeader, nuclei: Nuclei) -> "Truth":
-        labels = draw_labels(nuclei, View.of(header))
+    def of(cls, header: FrameHeader, nuclei: Nuclei, atlas: Atlas) -> "Truth":
+        labels = draw_labels(nuclei, View.of(header), atlas)
         return cls(header.index, header.t_ns, nuclei[np.isin(nuclei.id, labels)], labels)
 
 
-def draw_light(nuclei: Nuclei, view: View, scale: float, edge_um: float) -> Image:
-    """The image of bodies `scale` times the nuclei, `[H, W]`: about 1 inside, falling to 0 over `edge_um`."""
-    patches = _patches(nuclei, view, scale, edge_um)
-    inside = np.clip(0.5 + patches.depth_um / np.float32(edge_um), 0.0, 1.0)
-    light = inside * inside * (3 - 2 * inside) * patches.nuclei.brightness.astype(np.float32)[:, None, None]
-    canvas, size = _canvas(view, patches, np.float32), patches.size_px
-    for (x, y), patch in zip(patches.corner_px.tolist(), light, strict=True):
-        canvas[y : y + size, x : x + size] += patch
-    return canvas[size:-size, size:-size]
+def draw_light(nuclei: Nuclei, view: View, atlas: Atlas) -> Image:
+    """Sharp chromatin `[H, W]`, 1 in the middle of an average nucleus that is not bleached."""
+    nuclei, canvas = view.touched(nuclei, REACH), np.zeros(view.shape, np.float32)
+    stamps = atlas.stamps(nuclei)
+    lit = replace(stamps, light_um2=stamps.light_um2 * nuclei.unbleached[stamps.cell])
+    add_light(canvas, lit, atlas.light, view.corner_um, view.um_per_px)
+    return canvas
 
 
-def draw_labels(nuclei: Nuclei, view: View) -> Labels:
+def draw_bodies(nuclei: Nuclei, view: View, brightness: Floats) -> Image:
+    """Whole cells `[H, W]`, each as bright in its middle as `brightness[N]` says."""
+    canvas = np.zeros(view.shape, np.float32)
+    semi_um = BODY * np.where(nuclei.phase[:, None] < PROPHASE, nuclei.semi_um, nuclei.radius_um[:, None])
+    stamps = Stamps(
+        sprite=np.zeros(len(nuclei.id), np.int64), xy_um=nuclei.xy_um, um_per_px=semi_um / BODY_RADIUS_PX,
+        angle_rad=nuclei.angle_rad, light_um2=brightness * semi_um.prod(axis=1) * _BODY_AREA, cell=np.arange(len(nuclei.id)),
+    )  # fmt: skip
+    add_light(canvas, stamps, _BODY, view.corner_um, view.um_per_px)
+    return canvas
+
+
+def draw_labels(nuclei: Nuclei, view: View, atlas: Atlas) -> Labels:
     """The truth, `[H, W]`: a pixel whose middle lies in a nucleus carries its cell's id, all others 0."""
-    patches = _patches(nuclei, view, 1.0, 0.0)
-    canvas, size, ids = _canvas(view, patches, np.int32), patches.size_px, patches.nuclei.id
-    for (x, y), depth_um, cell_id in zip(patches.corner_px.tolist(), patches.depth_um, ids, strict=True):
-        canvas[y : y + size, x : x + size][depth_um > 0] = cell_id
-    return np.ascontiguousarray(canvas[size:-size, size:-size])
+    nuclei, canvas = view.touched(nuclei, REACH), np.zeros(view.shape, np.int32)
+    stamps = atlas.stamps(nuclei)
+    put_labels(canvas, stamps, nuclei.id[stamps.cell], atlas.masks, view.corner_um, view.um_per_px)
+    return canvas
 
 
-class Sensor:
-    """Photo-electrons → counts, one for one: shot noise, read noise, offset, 16-bit saturation.
-
-    Shot noise is normal with the Poisson's mean and variance. Its deviates are drawn once, for two sensors,
-    and each frame reads them from a place of its own, which is much less work than drawing them anew. Frames
-    thus share deviates, but at other pixels.
-    """
-
-    def __init__(self, seed: int, n_pixels: int, read_noise: float, offset_counts: float) -> None:
-        self._seed = seed
-        self._deviates = random_stream(seed, "sensor").standard_normal(2 * n_pixels, dtype=np.float32)
-        self._read_variance = np.float32(read_noise**2)
-        self._offset = np.float32(offset_counts)
-
-    def counts(self, electrons: Image, frame_index: int) -> npt.NDArray[np.uint16]:
-        """The pixels of one frame; they depend on nothing but the arguments and the seed."""
-        spare = len(self._deviates) - electrons.size
-        first = int(random_stream(self._seed, "frame", frame_index).integers(spare))
-        noise = np.sqrt(electrons + self._read_variance)
-        noise *= self._deviates[first : first + electrons.size].reshape(electrons.shape)
-        noise += electrons
-        noise += self._offset + np.float32(0.5)  # the half rounds, since the conversion below cuts off
-        np.clip(noise, 0, FULL_SCALE, out=noise)
-        counts: npt.NDArray[np.uint16] = noise.astype(np.uint16)
-        return counts
+def _body() -> tuple[Sheet, float]:
+    """A disc thinning towards its rim as a picture whose pixels sum to 1, and its light where 1 is in the middle."""
+    offset = (np.arange(BODY_SIDE_PX) - (BODY_SIDE_PX - 1) / 2) / BODY_RADIUS_PX
+    disc = np.sqrt(np.clip(1 - offset[:, None] ** 2 - offset**2, 0, None)).astype(np.float32)
+    return Sheet.of(disc[None] / disc.sum()), float(disc.sum()) / BODY_RADIUS_PX**2
 
 
-def random_stream(seed: int, purpose: Literal["specimen", "sensor", "frame"], index: int = 0) -> np.random.Generator:
-    """Random numbers for one purpose: what is drawn for one never shifts what is drawn for another."""
-    return np.random.default_rng((seed, *purpose.encode(), index))
-
-
-def _canvas(view: View, patches: _Patches, dtype: type[np.generic]) -> npt.NDArray[Any]:
-    height_px, width_px = view.shape
-    return np.zeros((height_px + 2 * patches.size_px, width_px + 2 * patches.size_px), dtype=dtype)
-
-
-def _patches(nuclei: Nuclei, view: View, scale: float, edge_um: float) -> _Patches:
-    height_px, width_px = view.shape
-    half_px = math.ceil((scale * nuclei.semi_um.max(initial=0.0) + edge_um / 2) / view.um_per_px) + 1
-    centre_px = (nuclei.xy_um - view.corner_um) / view.um_per_px
-    seen = np.all((centre_px > -half_px) & (centre_px < [width_px + half_px, height_px + half_px]), axis=1)
-    nuclei, centre_px = nuclei[seen], centre_px[seen]
-    first_px = np.rint(centre_px).astype(np.int64) - half_px
-    size_px = 2 * half_px + 1
-    offset_px = first_px[:, :, None] + np.arange(size_px) - centre_px[:, :, None]  # [N, 2, P]
-    depth_um = _depth_um(nuclei, scale, (offset_px * view.um_per_px).astype(np.float32))
-    return _Patches(nuclei, size_px, first_px + size_px, depth_um)
-
-
-def _depth_um(nuclei: Nuclei, scale: float, offset_um: Image) -> Image:
-    """Distance to the ellipse's edge, exact on a circle and close to it on ellipses as round as nuclei."""
-    semi_um = (scale * nuclei.semi_um).astype(np.float32)
-    cos, sin = (f(nuclei.angle_rad).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
-    x_um, y_um = offset_um[:, 0, None, :], offset_um[:, 1, :, None]
-    along = (x_um * cos + y_um * sin) / semi_um[:, 0, None, None]
-    across = (y_um * cos - x_um * sin) / semi_um[:, 1, None, None]
-    mean_um = np.sqrt(semi_um.prod(axis=1))[:, None, None]
-    depth_um: Image = (1 - np.sqrt(along * along + across * across)) * mean_um
-    return depth_um
+_BODY, _BODY_AREA = _body()

@@ -1,5 +1,6 @@
 """What kind of specimen, optics, camera, stage and light a simulated microscope has: the tables of its config."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
@@ -106,3 +107,52 @@ class LightSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """False: it is on from start to stop and not only while a frame is exposed."""
     off_delay_ms: NotNegative = 0.0
     """How long after an exposure it is still on."""
+
+
+@dataclass
+class MicroscopeSettings:
+    """The whole laboratory: specimen, view, and a table for each device."""
+
+    seed: Annotated[int, Meta(ge=0)] = 0
+    """The same seed and commands on a simulated clock give the same bytes."""
+    height_px: AtLeastOne = 512
+    width_px: AtLeastOne = 512
+    um_per_px: Positive = 0.65
+    specimen_um: tuple[Positive, Positive] = (1000.0, 1000.0)
+    """Width and height of the dish, at least one view, centred on (0, 0); the stage travels to its rim."""
+    n_cells: AtLeastOne = 100
+    """Cells in one view at the start, on average; the rest of the dish is as dense."""
+    nucleus_um: Positive = 9.0
+    """Mean diameter of a nucleus."""
+    speed_um_min: NotNegative = 0.5
+    """Root mean square speed of a cell's random walk."""
+    persistence_min: Positive = 20.0
+    """How long a cell remembers its direction."""
+    cycle_min: Positive = 1200.0
+    """Mean time between divisions, at least twice mitosis_min; a culture that has tripled stops growing."""
+    mitosis_min: Positive = 40.0
+    """From prophase to the moment at which two daughters are there."""
+    time_factor: Positive = 1.0
+    """The specimen lives so many times faster than the clock: 60 shows one minute of its life in a second."""
+    brightness: NotNegative = 100.0
+    """Photo-electrons per pixel, mW and ms in an average nucleus."""
+    background: NotNegative = 10.0
+    """Photo-electrons per pixel, mW and ms everywhere."""
+    biology: Biology = Biology()  # noqa: RUF009  # frozen, as are those below
+    optics: Optics = Optics()  # noqa: RUF009
+    sensor: SensorSettings = SensorSettings()  # noqa: RUF009
+    stage: StageSettings = StageSettings()  # noqa: RUF009
+    light: LightSettings = LightSettings()  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        if self.cycle_min < 2 * self.mitosis_min:
+            raise ValueError(f"cycle_min {self.cycle_min:g} must be at least twice mitosis_min {self.mitosis_min:g}")
+        width_um, height_um = self.view_um
+        if self.specimen_um[0] < width_um or self.specimen_um[1] < height_um:
+            seen = f"the camera sees {width_um:g} × {height_um:g} µm"
+            raise ValueError(f"specimen_um {list(self.specimen_um)} is smaller than one view: {seen}")
+
+    @property
+    def view_um(self) -> tuple[float, float]:
+        """Width and height of what the whole sensor sees."""
+        return self.width_px * self.um_per_px, self.height_px * self.um_per_px

@@ -1,4 +1,4 @@
-"""`reflexscope track | refine`: label images followed through time, and a finished recording solved again."""
+"""`reflexscope track | refine | truth`: label images followed through time, a recording solved again, what was true of it."""
 
 from collections import Counter
 from pathlib import Path
@@ -85,6 +85,27 @@ def refine(
         write_refined(folder, refined)
     _say(f"live: {_tracks(live)}")
     _say(f"with hindsight: {_tracks(refined)} → {folder / TABLE}")
+
+
+@app.command()
+def truth(
+    session: Annotated[
+        Path, typer.Argument(metavar="SESSION", help="The folder of a run with the simulated microscope.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for 01_GT and 01_RES.", metavar="DIR")],
+    force: Force = False,
+) -> None:
+    """What was really there, and the run's own tracks, as folders of the Cell Tracking Challenge."""
+    from realtime.offline.tracking_folder import require_free
+    from realtime.offline.truth_files import GT, RES, SessionTruth
+
+    require_free(out, [session], force)
+    told = SessionTruth(session)
+    with progress_bar("drawing", 2 * len(told)) as done, written(out):
+        true, found = told.write(out, done)
+    _say(f"truth: {counted(len(told), 'frame')}, {_tracks(true)} → {out / GT}")
+    _say(f"the run: {_tracks(found)} → {out / RES}, drawn with the true outlines of the cells that they were on")
+    _say(f"judge it: reflexscope evaluate tracking {out / GT} {out / RES}")
 
 
 def _plugins(tracker: str, classifier: str, changes: list[str]) -> dict[str, Plugin]:

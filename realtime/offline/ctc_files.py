@@ -25,8 +25,12 @@ TABLES = ("res_track.txt", "man_track.txt")
 PIECES = "pieces.csv"
 
 
-def write_ctc(folder: Path, lineages: Lineages, labels: Iterable[Labels], n_frames: int) -> None:
+def write_ctc(
+    folder: Path, lineages: Lineages, labels: Iterable[Labels], n_frames: int, as_truth: bool = False
+) -> None:
     """`maskTTT.tif` of every frame and `res_track.txt`; `labels` are the images that `lineages.label` speaks of.
+
+    `as_truth`: `man_trackTTT.tif` and `man_track.txt`, as the Challenge calls them in its TRA folders.
 
     Cells without a track are left out. Raises ConfigError if there are more tracks than 16 bits can number.
     """
@@ -37,10 +41,10 @@ def write_ctc(folder: Path, lineages: Lineages, labels: Iterable[Labels], n_fram
         rows = _rows_of(lineages, frame)
         number = np.zeros(max(int(image.max(initial=0)), int(lineages.label[rows].max(initial=0))) + 1, np.int32)
         number[lineages.label[rows]] = pieces.of_sighting[rows]
-        write_labels(folder / f"mask{frame:0{digits}d}.tif", number[image])
+        write_labels(folder / f"{'man_track' if as_truth else 'mask'}{frame:0{digits}d}.tif", number[image])
     columns = (pieces.id, pieces.first, pieces.last, pieces.parent)
     lines = [" ".join(map(str, line)) for line in np.stack(columns, axis=1).tolist()]
-    with replaced(folder / TABLES[0]) as part:
+    with replaced(folder / TABLES[as_truth]) as part:
         part.write_text("".join(f"{line}\n" for line in lines), encoding="ascii", newline="\n")
     _write_pieces(folder / PIECES, pieces)
 

@@ -9,10 +9,11 @@ import numpy as np
 from msgspec import Meta
 
 from acquisition.clock import NS_PER_MS, NS_PER_S
-from acquisition.commands import NotNegative, Positive, SetExposure, SetInterval
+from acquisition.commands import AtLeastOne, NotNegative, Positive, SetExposure, SetInterval
 from acquisition.frame import FrameHeader
 from realtime.decisions import Decision
 from realtime.policy import Scene
+from realtime.sought import Looks, cut_off
 from tracking.tracks import EventKind
 
 SAME = 0.01
@@ -20,18 +21,29 @@ SAME = 0.01
 
 
 @dataclass
+class Watched:
+    """A track that the signal counts, or did."""
+
+    since_ns: int
+    until_ns: int | None = None
+    """When its looks no longer agreed; None: they do."""
+
+
+@dataclass
 class Pace:
     """Two frame intervals and a signal that chooses; two thresholds and a dwell keep it from flickering.
 
     Fast from the frame in which the signal reaches `high`; slow again once it is down to `low` and was last
-    high `dwell_s` ago. With a shorter exposure in the fast mode a faster rate does not mean more light.
+    high `dwell_s` ago. With a shorter exposure in the fast mode a faster rate does not mean more light. Frames that
+    another policy makes slower still, to save light, count as slow.
     """
 
     fast_interval_ms: Positive
     slow_interval_ms: Positive
     signal: str = "events"
     """`events`: how many of `events` this frame has. `class:<name>`: how many cells are of that class with
-    at least `p_min`. `feature:<name>`: the largest value of any cell."""
+    at least `p_min`. `tracks:<name>`: how many tracks were so in `looks` of their last `of` frames, and their divisions.
+    `feature:<name>`: the largest value of any cell."""
     high: float = 1.0
     """Fast from this value of the signal on."""
     low: float = 0.0
@@ -39,7 +51,7 @@ class Pace:
     dwell_s: NotNegative = 10.0
     """Stay fast at least so long after the signal was last high."""
     p_min: Annotated[float, Meta(ge=0, le=1)] = 0.5
-    """For class:<name>."""
+    """For class:<name> and tracks:<name>."""
     events: tuple[EventKind, ...] = ("divided", "born")
     """Which events count. `born`, although tentative: what appears inside the field is often a daughter, and faster frames
     are how a doubt is settled. Where false cells flicker take `confirmed`, which comes some frames later, or `divided` alone.
@@ -49,15 +61,32 @@ class Pace:
     """Leave both exposures out to keep the exposure as it is."""
     repeat_ms: Positive = 2000.0
     """Ask again if frames do not show by then what was asked for."""
+    looks: AtLeastOne = 1
+    """For tracks:<name>: so many frames must agree …"""
+    of: AtLeastOne = 1
+    """… of the track's last so many."""
+    edge_um: NotNegative = 0.0
+    """Cells nearer to the view's edge than this are not counted: a nucleus that is cut off looks like a plate. With 0 all are."""
+    until_divided: bool = False
+    """For tracks:<name>: a track that was counted once is counted until it has divided or ended, whatever later looks say."""
+    most_s: Positive = math.inf
+    """For tracks:<name>: no track is counted for longer: a cell that is always taken for what it is not must not keep the
+    frames fast. It counts again after as long a time without being so."""
 
+    _watched: dict[int, Watched] = field(default_factory=dict, init=False)
+    """Living tracks that are counted, or were."""
+    _looks: Looks = field(default_factory=lambda: Looks(1), init=False)
     _fast: bool = field(default=False, init=False)
     _high_ns: int = field(default=0, init=False)
     _asked_ns: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         kind, _, name = self.signal.partition(":")
-        if self.signal != "events" and (kind not in ("class", "feature") or not name):
-            raise ValueError(f"signal must be events, class:<name> or feature:<name>, not {self.signal!r}")
+        if self.signal != "events" and (kind not in ("class", "tracks", "feature") or not name):
+            known = "events, class:<name>, tracks:<name> or feature:<name>"
+            raise ValueError(f"signal must be {known}, not {self.signal!r}")
+        if self.looks > self.of:
+            raise ValueError(f"looks {self.looks} must not be above of {self.of}")
         if self.low > self.high:
             raise ValueError(f"low {self.low:g} must not be above high {self.high:g}")
         fast_ms, slow_ms = self.fast_interval_ms, self.slow_interval_ms
@@ -65,9 +94,12 @@ class Pace:
             raise ValueError(f"fast_interval_ms {fast_ms:g} must not be above slow_interval_ms {slow_ms:g}")
         if (self.fast_exposure_ms is None) != (self.slow_exposure_ms is None):
             raise ValueError("fast_exposure_ms and slow_exposure_ms must be given together, or neither")
+        self._looks = Looks(self.of)
 
     def decide(self, scene: Scene) -> Iterable[Decision]:
         """What must change for frames to be as the mode wants them; nothing while an answer is awaited."""
+        if not scene.segmented:
+            return ()
         value, now_ns = self._value(scene), scene.frame.t_ns
         if self._turn(value, now_ns):
             self._asked_ns = None
@@ -91,18 +123,44 @@ class Pace:
     def _value(self, scene: Scene) -> float:
         """The signal; minus infinity where there is no cell to measure."""
         kind, _, name = self.signal.partition(":")
+        whole = ~cut_off(scene.cells, scene.frame, self.edge_um)
         if kind == "class":
-            return float(np.count_nonzero(scene.cells.probability(name) >= self.p_min))
+            return float(np.count_nonzero(whole & (scene.cells.probability(name) >= self.p_min)))
+        if kind == "tracks":
+            self._looks.add(scene.tracks, whole & (scene.cells.probability(name) >= self.p_min))
+            return float(self._n_watched(scene))
         if kind == "feature":
-            return float(np.fmax.reduce(scene.cells.feature(name), initial=-math.inf))
+            return float(np.fmax.reduce(scene.cells.feature(name)[whole], initial=-math.inf))
         return float(sum(event.kind in self.events for event in scene.tracks.events))
+
+    def _n_watched(self, scene: Scene) -> int:
+        """Tracks that count now, and divisions of tracks that did until this frame."""
+        now_ns, agreeing = scene.frame.t_ns, set(self._looks.agreeing(self.looks))
+        divided = {event.track_id for event in scene.tracks.events if event.kind == "divided"}
+        n_divided = len(divided & self._watched.keys())
+        self._watched = {track: kept for track, kept in self._watched.items() if track in self._looks.bits}
+        for track in agreeing | self._watched.keys():
+            self._watch(track, track in agreeing, now_ns)
+        counted = self._watched if self.until_divided else agreeing
+        since_ns = now_ns - self.most_s * NS_PER_S
+        return n_divided + sum(1 for track in counted if self._watched[track].since_ns >= since_ns)
+
+    def _watch(self, track: int, agrees: bool, now_ns: int) -> None:
+        """Begin to count a track, for the first time or again after it was something else for `most_s`."""
+        watched = self._watched.setdefault(track, Watched(now_ns))
+        if not agrees:
+            watched.until_ns = now_ns if watched.until_ns is None else watched.until_ns
+        elif watched.until_ns is not None:
+            was_else_s = (now_ns - watched.until_ns) / NS_PER_S
+            self._watched[track] = Watched(now_ns if was_else_s > self.most_s else watched.since_ns)
 
     def _wishes(self, frame: FrameHeader) -> list[SetInterval | SetExposure]:
         """From what is in force to the mode's values; in this order the duty cycle has no peak in between."""
         interval_ms = self.fast_interval_ms if self._fast else self.slow_interval_ms
         exposure_ms = self.fast_exposure_ms if self._fast else self.slow_exposure_ms
         wishes: list[SetInterval | SetExposure] = []
-        if not math.isclose(interval_ms, frame.interval_ms, rel_tol=SAME):
+        slow_enough = not self._fast and frame.interval_ms >= interval_ms
+        if not slow_enough and not math.isclose(interval_ms, frame.interval_ms, rel_tol=SAME):
             wishes.append(SetInterval(interval_ms))
         if exposure_ms is not None and not math.isclose(exposure_ms, frame.exposure_ms, rel_tol=SAME):
             wishes.insert(0 if exposure_ms < frame.exposure_ms else len(wishes), SetExposure(exposure_ms))

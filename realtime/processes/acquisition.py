@@ -3,9 +3,10 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from acquisition.actuation import Level
-from acquisition.clock import NS_PER_MS, NS_PER_S, SystemClock
+from acquisition.clock import NS_PER_MS, NS_PER_S
 from acquisition.commands import Order, Outcome, Pause, PulseSorter, Resume, SafeState, Stop
 from acquisition.commands import Status as OutcomeStatus
 from acquisition.desk import RunEnd
@@ -19,6 +20,7 @@ from realtime.processes.open_decisions import OpenDecisions
 from realtime.processes.ticket import Lifeline, Ticket
 from realtime.processes.watch import Watch
 from realtime.ring import Ring, slots_for
+from realtime.session.truth import truth_writer
 from realtime.wire import (
     AnyMessage,
     DecisionMade,
@@ -49,7 +51,7 @@ class AcquisitionProcess:
     ) -> None:
         self._run, self._config, self._lifeline = ticket.run, config, lifeline
         self._microscope, self._keys = microscope, ticket.keys
-        self.clock = SystemClock()
+        self.clock = ticket.clock(config)
         frame_bytes = capabilities.height_px * capabilities.width_px * (2 if capabilities.dtype == "uint16" else 1)
         self.ring = Ring.create(ticket.ring, slots_for(config.ring.megabytes, frame_bytes), frame_bytes)
         self.door = Door(ticket.run, ticket.keys, ticket.role_of, self.clock)
@@ -57,8 +59,11 @@ class AcquisitionProcess:
         self.loop = AcquisitionLoop(
             microscope, capabilities, config.limits, config.imaging, self.clock,
             publish=self.publish, receive=self.receive, answer=self.answer, duration_s=ticket.duration_s,
-            tell=self.notice,
+            tell=self.notice, dose=config.dose,
         )  # fmt: skip
+        self._truth = None
+        if config.recorder.truth:
+            self._truth = truth_writer(Path(ticket.folder), microscope, self.clock, threaded=True)
         self._inbox: Client | None = None
         self._decisions = OpenDecisions(ticket.run)
         self._watch = Watch(config.inference.silence_ms)
@@ -77,10 +82,15 @@ class AcquisitionProcess:
         if place is None:
             self._no_room(frame)
             return
-        message = FrameReady(run=self._run, header=frame.header, slot=place[0], seq=place[1], dose_mj=dose_mj)
+        message = FrameReady(
+            run=self._run, header=frame.header, slot=place[0], seq=place[1], dose_mj=dose_mj,
+            lit_from_um=self.loop.lit_from_um,
+        )  # fmt: skip
         if not self.door.send("inference", message):
             self._counts["frames_not_taken_by_inference"] += 1
         self._record(message)
+        if self._truth is not None:
+            self._truth.see(frame.header)
 
     def receive(self, timeout_s: float) -> Iterator[Order]:
         """Orders from decisions, operators and this process's own watch over the others."""
@@ -236,6 +246,7 @@ class AcquisitionProcess:
             "decision_age_p50_ms": self._ages.quantile_ms(0.5),
             "decision_age_p99_ms": self._ages.quantile_ms(0.99),
             "frames_lost_by_camera": float(self._microscope.lost_frames()),
+            "frames_repeated_by_camera": float(self.loop.n_repeated),
             "messages_refused": float(self.door.refusals.counts["message"]),
             "handshakes_refused": float(sum(s.refusals.counts["handshake"] for s in (self.door, self.telemetry))),
         }
@@ -262,6 +273,8 @@ class AcquisitionProcess:
 
     def say_farewell(self, end: RunEnd) -> None:
         """Tell inference that the run is over, answer what is still said, then close the recorder's book."""
+        if self._truth is not None and (lack := self._truth.close()):
+            self.notice("warning", lack)
         ended = RunEnded(run=self._run, reason=end.reason[:4000], ok=end.ok, figures=self.figures())
         until_ns = self.clock.now_ns() + round(FAREWELL_S * NS_PER_S)
         while self._is_awaited() and self.clock.now_ns() < until_ns:
@@ -278,6 +291,8 @@ class AcquisitionProcess:
         return "inference" in self._watch or (self._inbox is None and not self._lifeline.cut)
 
     def close(self) -> None:
+        if self._truth is not None:
+            self._truth.stop()
         for part in (self._inbox, self.door, self.telemetry, self.ring):
             if part is not None:
                 part.close()

@@ -4,18 +4,19 @@ import os
 from itertools import product
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from acquisition.actuation import Level
-from acquisition.clock import NS_PER_MS, SystemClock
+from acquisition.clock import NS_PER_MS
 from acquisition.frame import Frame, FrameHeader, StagePosition
 from models.engines.engine import EngineError
 from models.manifest import ModelError
 from models.perception import Perception
 from models.threshold import ThresholdSegmenter
 from realtime.bus import BusError, Client
+from realtime.faulty_inference import Killer, slow_down
 from realtime.inference import Analysis, Inference, perception_from
-from realtime.policy import Dose
 from realtime.processes.ticket import Ended, Lifeline, Pulse, Ready, Reporter, Ticket, settle_memory
 from realtime.ring import Overwritten, Ring
 from realtime.tracker_memory import TrackerMemory
@@ -38,21 +39,29 @@ class InferenceProcess:
     def __init__(self, ticket: Ticket) -> None:
         assert ticket.door is not None
         assert ticket.inbox is not None
-        self.clock = SystemClock()
+        config = ticket.read_config()
+        self.clock = ticket.clock(config)
         self._run = ticket.run
         self._incarnation = self.clock.now_ns()
         self._ring = Ring.attach(ticket.ring)
         self._door = Client("door", ticket.door, ticket.run, ticket.keys)
         self._inbox = Client("inbox", ticket.inbox, ticket.run, ticket.keys)
-        config = ticket.read_config()
         perception = perception_from(config)
         assert ticket.frame_px is not None
         self._frame_px = ticket.frame_px
         warm_up(Inference.from_config(config, self.clock, perception), ticket.frame_px)
         warm_up_tracker(config.tracker.build(), perception)
         self._inference = Inference.from_config(config, self.clock, perception)
+        self._inference.ledger.prepare(ticket.frame_px)
+        slow_down(perception, config.faults, self.clock)
+        self._killer = Killer(config.faults.killed_inference)
         self._memory = TrackerMemory(
-            self._inference.tracker, config.inference, Path(ticket.folder), ticket.run, self._ring
+            self._inference.tracker,
+            config.inference,
+            Path(ticket.folder),
+            ticket.run,
+            self._ring,
+            self._inference.ledger,
         )
         self._pulse = Pulse(ticket, ticket.door)
         self._skipped = 0
@@ -82,7 +91,9 @@ class InferenceProcess:
         newest: FrameReady | None = None
         for message in self._door.receive(IDLE_S):
             if isinstance(message, FrameReady):
-                self._skipped += newest is not None
+                if newest is not None:
+                    self._skipped += 1
+                    self._inference.skip(newest.header, newest.dose_mj, newest.lit_from_um)
                 newest = message
             elif isinstance(message, RunEnded):
                 self.ended = True
@@ -91,19 +102,22 @@ class InferenceProcess:
 
     def _look(self, message: FrameReady) -> None:
         header = message.header
+        self._killer.see(header.index)
         try:
             pixels = self._ring.view(message.slot, message.seq, header.shape, header.dtype)
             analysis = self._inference.look(
-                Frame(header, pixels), Dose(message.dose_mj), lambda: self._ring.intact(message.slot, message.seq)
-            )
+                Frame(header, pixels), message.dose_mj, lambda: self._ring.intact(message.slot, message.seq),
+                message.lit_from_um,
+            )  # fmt: skip
         except Overwritten:
             analysis = None
+            self._inference.skip(header, message.dose_mj, message.lit_from_um)
         if analysis is None:
             self._skipped += 1
             return
         self._memory.note_ids(analysis.scene.tracks)
         self._act(analysis)
-        self._report(analysis)
+        self._report(self._inference.with_shadow(analysis))
         if complaint := self._memory.save_if_due(header, self.clock.now_ns()):
             self._say("warning", complaint)
 
@@ -130,7 +144,9 @@ class InferenceProcess:
 
     def close(self) -> None:
         """The last word to both, then silence."""
-        last = InferenceEnded(run=self._run, n_analysed=self._analysed)
+        last = InferenceEnded(
+            run=self._run, n_analysed=self._analysed, cell_j_cm2=tuple(self._inference.ledger.cell_j_cm2.tolist())
+        )
         self._inbox.send(last)
         self._door.send(last)
         self._pulse.stop()
@@ -147,7 +163,8 @@ def warm_up(inference: Inference, frame_px: tuple[int, int], n_frames: int = 3) 
     pixels = np.zeros(frame_px, np.uint16)
     pixels[tuple(slice(length // 2, length // 2 + 16) for length in frame_px)] = 1000
     for index in range(n_frames):
-        inference.look(Frame(_blank_header(index, frame_px), pixels), Dose())
+        header = msgspec.structs.replace(_blank_header(index, frame_px), channel=inference.perception.channel)
+        inference.look(Frame(header, pixels), 0.0)
 
 
 def warm_up_tracker(tracker: Tracker, perception: Perception, n_frames: int = 5) -> None:

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-from acquisition.clock import NS_PER_S, SystemClock
+from acquisition.clock import NS_PER_S
 from realtime.bus import Client, Inbox
 from realtime.processes.ticket import Ended, Lifeline, Pulse, Ready, Reporter, Ticket, Working
 from realtime.ring import Ring
@@ -27,9 +27,11 @@ class RecorderProcess:
     def __init__(self, ticket: Ticket) -> None:
         assert ticket.door is not None
         self._run, self._ticket = ticket.run, ticket
-        self.clock = SystemClock()
         config = ticket.read_config()
-        self.writer = SessionWriter(Path(ticket.folder), ticket.session_toml, self.clock, config.recorder)
+        self.clock = ticket.clock(config)
+        self.writer = SessionWriter(
+            Path(ticket.folder), ticket.session_toml, self.clock, config.recorder, config.faults
+        )
         self._ring = Ring.attach(ticket.ring)
         self.inbox = Inbox(ticket.run, ticket.keys, ticket.role_of)
         self._door = Client("door", ticket.door, ticket.run, ticket.keys)

@@ -3,10 +3,12 @@
 import contextlib
 import traceback
 
-from acquisition.clock import SystemClock
 from acquisition.desk import RunEnd
+from acquisition.faults import Faults
+from acquisition.faulty_microscope import with_faults
 from acquisition.loop import RunStopped
 from acquisition.microscope import Microscope, MicroscopeError
+from realtime.faults import confess
 from realtime.processes.acquisition import AcquisitionProcess
 from realtime.processes.rig_lock import RigLock
 from realtime.processes.ticket import Ended, Lifeline, Ready, Reporter, Ticket, settle_memory
@@ -15,23 +17,24 @@ from realtime.processes.ticket import Ended, Lifeline, Ready, Reporter, Ticket, 
 def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
     """Open the rig, image until the end, leave the rig safe."""
     config = ticket.read_config()
-    microscope: Microscope = config.microscope.build()
+    microscope: Microscope = with_faults(config.microscope.build(), config.faults)
     with RigLock(microscope.rig_id, ticket.run):
         try:
-            capabilities = microscope.open(SystemClock(), config.imaging)
+            capabilities = microscope.open(ticket.clock(config), config.imaging)
         except MicroscopeError as error:  # the light stays off while a rig is opened
             return _closed(microscope, RunEnd(False, str(error)))
         with contextlib.closing(AcquisitionProcess(ticket, config, microscope, capabilities, lifeline)) as process:
             frame_px = (capabilities.height_px, capabilities.width_px)
             reporter.say(Ready(door=process.door.address, telemetry=process.telemetry.address, frame_px=frame_px))
-            end = _image(process)
+            end = _image(process, config.faults)
             process.say_farewell(end)
         return _closed(microscope, end)
 
 
-def _image(process: AcquisitionProcess) -> RunEnd:
+def _image(process: AcquisitionProcess, faults: Faults) -> RunEnd:
     try:
         process.wait_for_the_others()
+        confess(faults, process.notice)
         settle_memory()
         return process.loop.run()
     except RunStopped as error:

@@ -14,6 +14,8 @@ from typing import Literal
 
 import msgspec
 
+from acquisition.clock import Clock, SystemClock
+from acquisition.faulty_clock import faulty_clock
 from realtime.bus import Address, BusError, Client, KeyPair
 from realtime.config import RunConfig, config_from
 from realtime.wire import Heartbeat
@@ -42,6 +44,13 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
     def read_config(self) -> RunConfig:
         return config_from(tomllib.loads(self.session_toml)["config"], Path.cwd())
+
+    def clock(self, config: RunConfig) -> Clock:
+        """The run's clock, the same in all its processes."""
+        if config.faults.clock_jump is None:
+            return SystemClock()
+        started_ns: int = tomllib.loads(self.session_toml)["session"]["started_ns"]
+        return faulty_clock(SystemClock(), config.faults, started_ns)
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):

@@ -13,6 +13,7 @@ class Watch:
         self.figures: dict[str, float] = {}
         self._silence_ns = silence_ms * NS_PER_MS
         self._heard_ns: dict[str, int] = {}
+        self._looked_ns: int | None = None
         self._progress = self._progress_ns = self._frames_then = 0
 
     def __contains__(self, role: str) -> bool:
@@ -42,7 +43,13 @@ class Watch:
         self._heard_ns = dict.fromkeys(self._heard_ns, now_ns)
 
     def silent(self, now_ns: int) -> Iterator[tuple[str, str]]:
-        """Whoever has been silent too long, and the reason in words."""
+        """Whoever has been silent too long, and the reason in words.
+
+        After a while in which nobody looked (this process was held, or its clock jumped) the others get their time anew.
+        """
+        looked_ns, self._looked_ns = self._looked_ns, now_ns
+        if looked_ns is not None and now_ns - looked_ns > self._silence_ns / 2:
+            self.hear_all(now_ns)
         for role, heard_ns in list(self._heard_ns.items()):
             if now_ns - heard_ns > self._silence_ns:
                 yield role, f"no heartbeat for {(now_ns - heard_ns) / NS_PER_MS:.0f} ms"

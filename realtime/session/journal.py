@@ -7,7 +7,17 @@ import msgspec
 
 from acquisition.clock import NS_PER_S, Clock
 from realtime.session.disk import RecordingError
-from realtime.wire import VERSION, AnyMessage, FrameAnalysed, FrameReady, Heartbeat, RunEnded, Status, finite
+from realtime.wire import (
+    OLDEST_JOURNAL,
+    VERSION,
+    AnyMessage,
+    FrameAnalysed,
+    FrameReady,
+    Heartbeat,
+    RunEnded,
+    Status,
+    finite,
+)
 
 FLUSH_NS = NS_PER_S
 MAY_WAIT = (FrameReady, FrameAnalysed, Heartbeat, Status)
@@ -72,9 +82,9 @@ def _message(path: Path, number: int, data: bytes) -> AnyMessage:
             f"{path}, line {number}: not a message ({error}): {data[:80]!r}; "
             "the journal was changed after the run, or its disk is damaged"
         ) from error
-    if message.v != VERSION:
+    if not OLDEST_JOURNAL <= message.v <= VERSION:
         raise RecordingError(
-            f"{path}, line {number}: version {message.v}, but this program reads version {VERSION}; "
+            f"{path}, line {number}: version {message.v}, but this program reads versions {OLDEST_JOURNAL} to {VERSION}; "
             "read it with the release that wrote it"
         )
     return message

@@ -8,15 +8,20 @@ import msgspec
 
 from acquisition.clock import NS_PER_S
 from acquisition.commands import PulseSorter
+from acquisition.dose_map import DoseSettings
 from acquisition.replayed.movies import open_session
 from acquisition.replayed.recorded import MovieError
+from realtime.faults import ON_PURPOSE
+from realtime.faults import SOURCE as FAULTS
 from realtime.latency import ACTION_STAGES, ANALYSIS_STAGES, Ledger
-from realtime.session.disk import JOURNAL, SUMMARY, explained, write_whole
+from realtime.session.disk import CONFIG, JOURNAL, SUMMARY, explained, write_whole
 from realtime.session.journal import read_journal
+from realtime.session.light_account import LightAccount, settings_in, write_dose_map
 from realtime.wire import (
     AnyMessage,
     FrameAnalysed,
     FrameReady,
+    InferenceEnded,
     InferenceStarted,
     Notice,
     OutcomeReached,
@@ -26,12 +31,17 @@ from realtime.wire import (
 
 OPERATOR = "operator"
 """Under this name stand the outcomes of commands that no policy gave."""
+KEPT_CHANNELS = 1000
+"""Frames that wait for their analysis; of older ones nobody will hear any more."""
 
 
 class Summary:
     """Counts and times of a run. `add` every message once, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, dose: DoseSettings = DoseSettings()) -> None:  # noqa: B008  # frozen
+        self.light = LightAccount(dose)
+        self._channels: dict[int, str] = {}
+        """Of frames that are not analysed yet."""
         self._run = ""
         self._recorded = self._gaps = self._analysed = self._starts = 0
         self._next_index = 0
@@ -44,7 +54,9 @@ class Summary:
         self._outcomes: dict[str, Counter[str]] = defaultdict(Counter)
         self._events: Counter[str] = Counter()
         self._dropped = 0
+        self._shadow: Counter[str] = Counter()
         self._notices: Counter[str] = Counter()
+        self._faults: list[str] = []
         self._ledger = Ledger()
         self._end: RunEnded | None = None
 
@@ -58,12 +70,18 @@ class Summary:
                 self._add_analysis(message)
             case OutcomeReached():
                 self._add_outcome(message)
-            case InferenceStarted():
+            case InferenceStarted(frame_px=frame_px):
                 self._starts += 1
-            case Notice(level=level):
+                self.light.expect(frame_px)
+            case InferenceEnded():
+                self.light.add_last_cells(message)
+            case Notice(level=level, source=source, text=text):
                 self._notices[level] += 1
-            case RunEnded():
+                if source == FAULTS:
+                    self._faults.append(text.removeprefix(ON_PURPOSE))
+            case RunEnded(figures=figures):
                 self._end = message
+                self.light.end(figures.get("dose_mj"))
             case _:  # what operators ask for and what processes say of themselves change no figure
                 pass
 
@@ -79,6 +97,7 @@ class Summary:
             "run": self._run,
             "ok": end is not None and end.ok,
             "end": end.reason if end else "the run was cut off before it could say why",
+            **({"faults": "; ".join(self._faults)} if self._faults else {}),
             "duration_s": round((self._last_ns - self._first_ns) / NS_PER_S, 3),
             "frames_recorded": self._recorded,
             "frames_lost_by_camera": int(figures.get("frames_lost_by_camera", self._gaps)),
@@ -87,8 +106,10 @@ class Summary:
             "frames_skipped_by_inference": max(0, self._recorded - self._analysed),
             "inference_restarts": max(0, self._starts - 1),
             "dose_mj": self._dose_mj,
+            "light": self.light.as_dict(),
             "decisions": self._decisions(),
             "decisions_dropped_by_arbiter": self._dropped,
+            "decisions_of_shadow_policies": dict(sorted(self._shadow.items())),
             "events": dict(sorted(self._events.items())),
             "notices": dict(sorted(self._notices.items())),
             "latency": {stage: dict(row) for stage, row in self._ledger.summary().items()},
@@ -103,15 +124,21 @@ class Summary:
         self._gaps += header.index - self._next_index
         self._next_index = header.index + 1
         self._dose_mj = message.dose_mj
+        self.light.add_frame(message)
+        self._channels[header.index] = header.channel
+        if len(self._channels) > KEPT_CHANNELS:
+            del self._channels[next(iter(self._channels))]
 
     def _add_analysis(self, message: FrameAnalysed) -> None:
         self._analysed += 1
+        self.light.add_analysis(message, self._channels.pop(message.frame_index, ""))
         for decision in message.decisions:
             if decision.id in self._answered:
                 self._answered.remove(decision.id)
             else:
                 self._open[decision.id] = decision.policy
         self._dropped += len(message.dropped)
+        self._shadow.update(decision.policy for decision in message.shadow)
         self._events.update(event.split(" ", 1)[0] for event in message.events)
         if len(message.ends_ns) == len(ANALYSIS_STAGES):
             self._ledger.add_analysis(message.exposed_ns, message.ends_ns)
@@ -148,10 +175,15 @@ def summarise(folder: Path) -> dict[str, Any]:
 
     `frames_readable` counts frames whose pixels are there: after a kill a few more or less than recorded.
     """
-    summary = Summary()
+    return _account(folder).as_dict() | {"frames_readable": _frames_readable(folder)}
+
+
+def _account(folder: Path) -> Summary:
+    config = folder / CONFIG
+    summary = Summary(settings_in(config.read_text("utf-8") if config.exists() else ""))
     for message in read_journal(folder / JOURNAL):
         summary.add(message)
-    return summary.as_dict() | {"frames_readable": _frames_readable(folder)}
+    return summary
 
 
 def summarise_if_missing(folder: Path) -> None:
@@ -160,9 +192,10 @@ def summarise_if_missing(folder: Path) -> None:
     Does nothing if there is a summary, or no journal. Raises RecordingError.
     """
     if (folder / JOURNAL).exists() and not (folder / SUMMARY).exists():
-        account = summarise(folder)
+        account = _account(folder)
         with explained(folder, needed_gb=0.0):
-            write_summary(folder, account)
+            write_summary(folder, account.as_dict() | {"frames_readable": _frames_readable(folder)})
+            write_dose_map(folder, account.light.map)
 
 
 def write_summary(folder: Path, account: dict[str, Any]) -> None:

@@ -4,7 +4,9 @@ A part is written whole every few seconds, so a kill loses little and nothing is
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,19 +22,20 @@ PART_ROWS = 100_000
 Columns = dict[str, npt.NDArray[Any]]
 
 
-class TrackTable:
-    """One row a track and frame: `frame_index`, `t_ns`, then whatever columns the frames bring."""
+class PartTable:
+    """A table that grows by a few rows a frame."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, names: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
+        """`names`: of columns that hold places in a list of names, the lists; readers see the names."""
         folder.mkdir()
+        self._names = names
         self._folder, self._clock = folder, clock
         self._frames: list[Columns] = []
         self._n_rows = self._n_parts = 0
         self._opened_ns = clock.now_ns()
 
-    def add(self, message: FrameAnalysed) -> None:
+    def add_rows(self, columns: Columns) -> None:
         """Keep a frame's rows for the part that is open; other columns than before begin a new part."""
-        columns = _columns(message)
         if columns and self._frames and _layout(columns) != _layout(self._frames[0]):
             self.close_part()
         if columns:
@@ -53,15 +56,48 @@ class TrackTable:
         import pyarrow
         from pyarrow import parquet
 
-        table = pyarrow.table(
-            {name: np.concatenate([frame[name] for frame in self._frames]) for name in self._frames[0]}
-        )
+        columns = {name: np.concatenate([frame[name] for frame in self._frames]) for name in self._frames[0]}
+        named = {
+            name: pyarrow.DictionaryArray.from_arrays(columns[name], list(names)) for name, names in self._names.items()
+        }
+        table = pyarrow.table(columns | named)
         name = f"part-{self._n_parts:06d}.parquet"
         parquet.write_table(table, self._folder / f".{name}")
         os.replace(self._folder / f".{name}", self._folder / name)
         self._n_parts += 1
         self._n_rows = 0
         self._frames.clear()
+
+
+class TrackTable(PartTable):
+    """One row a track and frame: `frame_index`, `t_ns`, then whatever columns the frames bring."""
+
+    def add(self, message: FrameAnalysed) -> None:
+        """What inference saw in a frame."""
+        self.add_rows(_columns(message))
+
+
+def warm_up() -> None:
+    """Load what writes tables, so that the first part is not written late: that takes a fifth of a second."""
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"frame_index": [0]}), pyarrow.BufferOutputStream())
+
+
+def read_parts(folder: Path) -> Columns:
+    """All rows of a table, in the order of writing. Raises RecordingError."""
+    import pyarrow
+    from pyarrow import parquet
+
+    parts = sorted(folder.glob("part-*.parquet"))
+    if not parts:
+        raise RecordingError(f"{folder} holds no rows; the run was too short, or it was not recorded")
+    try:
+        tables = [parquet.read_table(part) for part in parts]
+    except (OSError, pyarrow.ArrowException) as error:
+        raise RecordingError(f"{folder} cannot be read as parquet: {error}") from error
+    return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in tables[0].column_names}
 
 
 def _columns(message: FrameAnalysed) -> Columns:

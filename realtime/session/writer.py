@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from acquisition.clock import NS_PER_S, Clock
 from acquisition.commands import AtLeastOne
+from acquisition.faults import Faults
 from acquisition.replayed.recorded import Pixels
 from realtime.session.disk import (
     BYTES_PER_GB,
@@ -23,8 +24,10 @@ from realtime.session.disk import (
     explained,
     free_gb,
 )
+from realtime.session.faulty_disk import FaultyDisk
 from realtime.session.images import Compression, ImageWriter
 from realtime.session.journal import JournalWriter
+from realtime.session.light_account import settings_in, write_dose_map
 from realtime.session.summary import Summary, write_summary
 from realtime.session.tables import TrackTable
 from realtime.wire import AnyMessage, FrameAnalysed, FrameReady
@@ -43,13 +46,18 @@ class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """`zstd` makes smaller files for more processor time."""
     min_free_gb: Annotated[float, Meta(ge=0)] = 1.0
     """A run is stopped while this much space is still free."""
+    truth: bool = True
+    """Write what was really there beside the images, for microscopes that know it."""
 
 
 class SessionWriter:
     """Writes one session. One thread calls it; nothing happens between calls but the writes in flight."""
 
-    def __init__(self, folder: Path, session_toml: str, clock: Clock, settings: RecorderSettings) -> None:
+    def __init__(
+        self, folder: Path, session_toml: str, clock: Clock, settings: RecorderSettings, faults: Faults | None = None
+    ) -> None:
         self.folder, self._clock, self._settings = folder, clock, settings
+        self._disk = FaultyDisk(faults or Faults(), clock)
         with explained(folder, settings.min_free_gb), ExitStack() as undo:
             _claim(folder)
             self._looked_bytes = 0
@@ -60,7 +68,7 @@ class SessionWriter:
             self._tracks = TrackTable(folder / TRACKS, clock)
             self._images = ImageWriter(folder, clock, settings.in_flight, settings.compression)
             undo.pop_all()
-        self._summary = Summary()
+        self._summary = Summary(settings_in(session_toml))
         self._closed = False
         self._written = deque([(clock.now_ns(), 0)])
         """(when, bytes) at each call of `figures` in the last second, and at the last one before it."""
@@ -88,6 +96,7 @@ class SessionWriter:
         Not to be repeated if it raises: the journal may name the frame, but its pixels have not been begun.
         """
         with explained(self.folder, self._settings.min_free_gb):
+            self._disk.take(message.header.n_bytes)
             self._note(message)
             self._images.add(message.header, message.dose_mj, pixels)
 
@@ -122,7 +131,7 @@ class SessionWriter:
         then_ns, then_bytes = self._written[0]
         elapsed_s = max(1, now_ns - then_ns) / NS_PER_S
         return {
-            "free_gb": free_gb(self.folder),
+            "free_gb": self._disk.free_gb(free_gb(self.folder)),
             "write_mb_s": (self._images.n_bytes - then_bytes) / 1e6 / elapsed_s,
             "in_flight": self._images.in_flight,
         }
@@ -147,10 +156,11 @@ class SessionWriter:
 
     def _write_summary(self) -> None:
         write_summary(self.folder, self._summary.as_dict() | {"frames_readable": self.n_settled})
+        write_dose_map(self.folder, self._summary.light.map)
 
     def _look_at_free_space(self) -> None:
         self._looked_ns = self._clock.now_ns()
-        free = free_gb(self.folder)
+        free = self._disk.free_gb(free_gb(self.folder))
         if free < self._settings.min_free_gb:
             raise DiskFull(self.folder, free, self._settings.min_free_gb)
 

@@ -31,6 +31,8 @@ from acquisition.commands import (
     SetRoi,
     Stop,
 )
+from acquisition.faults import Faults
+from acquisition.faulty_microscope import FaultyMicroscope
 from acquisition.frame import Frame, FrameHeader, stage_um
 from acquisition.microscope import Capabilities, Imaging, Microscope, MicroscopeError
 from acquisition.simulated.microscope import SimulatedMicroscope
@@ -46,6 +48,11 @@ ONE_OF_EACH: tuple[Command, ...] = (
 
 def simulated(_: Path) -> Microscope:
     return SimulatedMicroscope(height_px=96, width_px=128, n_cells=8, specimen_um=(300.0, 300.0))
+
+
+def wrapped(folder: Path) -> Microscope:
+    """As a run with faults has it, but without any."""
+    return FaultyMicroscope(simulated(folder), Faults())
 
 
 def micromanager(**settings: object) -> Callable[[Path], Microscope]:
@@ -84,6 +91,7 @@ def built_in(module: str, name: str) -> Callable[..., Microscope]:
 RIGS: dict[str, tuple[Callable[[Path], Microscope], Callable[[], Clock]]] = {
     "simulated": (simulated, SimulatedClock),
     "simulated in real time": (simulated, SystemClock),
+    "simulated, wrapped for faults": (wrapped, SimulatedClock),
     "replayed": (replayed(pace="own"), SimulatedClock),
     "replayed, panned": (replayed(pace="fixed", window_px=(48, 64)), SimulatedClock),
     "replayed in real time": (replayed(pace="fixed"), SystemClock),

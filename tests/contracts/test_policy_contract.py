@@ -17,8 +17,13 @@ import pytest
 
 from acquisition.commands import COMMAND_NAMES
 from realtime.decisions import Decision
+from realtime.policies.budget import Budget
+from realtime.policies.burst import Burst
+from realtime.policies.channel import Channel
+from realtime.policies.exposure import Exposure
 from realtime.policies.follow import Follow
 from realtime.policies.pace import Pace
+from realtime.policies.revisit import Revisit
 from realtime.policies.trigger import Trigger
 from realtime.policy import Policy, Scene
 from realtime.wire import DecisionMade, decode, encode
@@ -36,20 +41,58 @@ class Entry:
     commands: frozenset[str] = COMMAND_NAMES
 
 
-MOVES, RATES, PULSES = (
+MOVES, RATES, PULSES, LOOKS = (
     frozenset({"MoveStage"}),
     frozenset({"SetInterval", "SetExposure"}),
     frozenset({"PulseSorter"}),
+    frozenset({"SetChannel", "SetExposure", "SetLight"}),
 )
 POLICIES: dict[str, Entry] = {
     "follow the nearest": Entry(Follow, MOVES),
     "follow the brightest": Entry(lambda: Follow(choose="brightest", patience_ms=1.0), MOVES),
     "follow a class": Entry(lambda: Follow(choose="class", class_name="round"), MOVES),
+    "follow three in turn and in focus": Entry(
+        lambda: Follow(n_cells=3, dwell_s=0.3, reach_s=0.2, focus_every_s=1.0, focus_feature="roundness"), MOVES
+    ),
+    "pace by tracks": Entry(
+        lambda: Pace(20.0, 200.0, "tracks:round", looks=2, of=3, dwell_s=0.1, most_s=0.4, edge_um=5.0), RATES
+    ),
+    "pace by tracks until they divide": Entry(
+        lambda: Pace(20.0, 200.0, "tracks:round", 9, 3, dwell_s=0.0, p_min=0.9, until_divided=True), RATES
+    ),
     "pace by events": Entry(lambda: Pace(20.0, 200.0, dwell_s=0.2), RATES),
     "pace by class": Entry(lambda: Pace(20.0, 200.0, signal="class:round", high=9, low=3, dwell_s=0.0), RATES),
     "pace by feature": Entry(
         lambda: Pace(20.0, 200.0, "feature:roundness", 0.9, 0.5, fast_exposure_ms=2.0, slow_exposure_ms=20.0),
         RATES,
+    ),
+    "burst on a class": Entry(
+        lambda: Burst(
+            class_name="round", looks=2, of=3, n_frames=5, interval_ms=5.0, refractory_s=0.1, repeat_ms=200.0
+        ),
+        frozenset({"AcquireBurst"}),
+    ),
+    "burst on events": Entry(
+        lambda: Burst(events=("divided", "born"), n_frames=5, interval_ms=5.0, refractory_s=0.0),
+        frozenset({"AcquireBurst"}),
+    ),
+    "budget by interval": Entry(lambda: Budget(duration_s=600.0, mj=9.0, least=20.0, most=9e3), RATES),
+    "channel for a class": Entry(
+        lambda: Channel(class_name="round", looks=1, of=3, channel="red", base="phase", exposure_ms=40.0, every_s=1.0),
+        LOOKS,
+    ),
+    "channel that is in force": Entry(
+        lambda: Channel(feature="roundness", feature_min=0.2, channel="phase", base="red", base_light_mw=0.5), LOOKS
+    ),
+    "exposure": Entry(lambda: Exposure(feature="roundness", target=0.5, least=1.0, most=50.0), RATES),
+    "revisit a grid": Entry(
+        lambda: Revisit(columns=3, rows=2, pitch_um=(9.0, 9.0), arrived_um=9.0, events=("divided",), cool_s=1.0), MOVES
+    ),
+    "revisit where there are many": Entry(
+        lambda: Revisit(
+            positions_um=((0.0, 0.0), (400.0, 0.0)), class_name="round", confirmed_only=True, looks=1, patience_ms=100.0
+        ),
+        MOVES,
     ),
     "trigger on a class": Entry(lambda: Trigger(class_name="round", p_min=0.4), PULSES),
     "trigger on a feature": Entry(

@@ -49,7 +49,7 @@ SMALL: Table = {
 }  # fmt: skip
 SIMULATED: Table = {
     "use": "tests.system.witness:WitnessedMicroscope", "height_px": 128, "width_px": 128, "n_cells": 6,
-    "specimen_um": [500.0, 500.0], "stage_settle_ms": 0.0,
+    "specimen_um": [500.0, 500.0], "stage": {"settle_ms": 0.0},
 }  # fmt: skip
 DEMO_CAMERA: Table = {
     "use": "micromanager", "mode": "stream", "shutter": "Shutter", "light": "Light.Voltage", "trigger": "Trigger",

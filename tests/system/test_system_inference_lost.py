@@ -23,7 +23,7 @@ def safe_after(run: Run, t_ns: int) -> Entry:
 
 
 def test_killed_while_the_stage_moves_and_the_gate_is_open(tmp_path: Path) -> None:
-    config = simulated_config(tmp_path, microscope={"stage_speed_um_s": 20.0})
+    config = simulated_config(tmp_path, microscope={"stage": {"speed_um_s": 20.0}})
     with Run(config, tmp_path / "session") as run:
         run.take_frames(10)
         move = run.order(MoveStage(x_um=150.0))

@@ -1,0 +1,173 @@
+"""Any microscope, with faults: everything else is passed on to the one inside."""
+
+import dataclasses
+from typing import Any
+
+from acquisition.clock import NS_PER_S, Clock
+from acquisition.commands import Command, MoveStage
+from acquisition.faults import MICROSCOPE_FAULTS, Faults
+from acquisition.faulty_frames import FaultyFrames
+from acquisition.faulty_light import FaultyLight
+from acquisition.faulty_stage import FaultyStage
+from acquisition.frame import Frame
+from acquisition.microscope import Capabilities, DeviceState, Imaging, Microscope, TellsTruth
+
+
+def with_faults(microscope: Microscope, faults: Faults, to_rescue: bool = False) -> Microscope:
+    """The microscope itself, or wrapped if any fault is one of a microscope's.
+
+    `to_rescue`: a fresh process opens a rig that another has left, and whose light is stuck by now.
+    """
+    if all(getattr(faults, name) is None for name in MICROSCOPE_FAULTS):
+        return microscope
+    return FaultyMicroscope(microscope, faults, to_rescue)
+
+
+class FaultyMicroscope:
+    """A microscope in which chosen things go wrong. Bursts are counted by the loop, whatever the one inside could do.
+
+    A stuck light is on from the moment at which it should have gone off, and seen in state(), dose_mj() and make_safe().
+    """
+
+    def __init__(self, inner: Microscope, faults: Faults, to_rescue: bool = False) -> None:
+        self.inner, self._faults, self._to_rescue = inner, faults, to_rescue
+        self._began_ns: int | None = None
+        self._lost_at_stall: int | None = None
+        self._renew()
+
+    def _renew(self) -> None:
+        self._frames = FaultyFrames(self._faults)
+        self._stage = FaultyStage(self._faults, self.inner.apply)
+        self._light = FaultyLight(self._faults)
+
+    @property
+    def rig_id(self) -> str | None:
+        return self.inner.rig_id
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def open(self, clock: Clock, imaging: Imaging) -> Capabilities:
+        """Open the one inside. A fault's time begins with the first start()."""
+        self._clock, self._began_ns, self._lost_at_stall = clock, None, None
+        self._renew()
+        if self._to_rescue and self._faults.light_stays_on is not None:
+            self._light.stay_on(imaging.light_mw, clock.now_ns())
+        return self.inner.open(clock, imaging)
+
+    def start(self) -> None:
+        self.inner.start()
+        self._light.is_wanted(self._clock.now_ns())
+        if self._began_ns is None:
+            self._began_ns = self._clock.now_ns()
+
+    def stop(self) -> None:
+        """Frames that are held back are lost: their indices were given out."""
+        was_lit, light_mw = self._lit_now()
+        self.inner.stop()
+        self._frames.drop()
+        self._leave_on(was_lit, light_mw)
+
+    def make_safe(self) -> None:
+        self._stage.halt()
+        was_lit, light_mw = self._lit_now()
+        self.inner.make_safe()
+        self._frames.drop()
+        self._leave_on(was_lit, light_mw)
+        self._light.complain()
+
+    def close(self) -> None:
+        """The one inside is closed in any case; a light that stays on is told unless make_safe() has said it."""
+        was_lit, light_mw = self._lit_now()
+        self.inner.close()
+        self._leave_on(was_lit, light_mw)
+        self._light.complain(once=True)
+
+    def _lit_now(self) -> tuple[bool, float]:
+        """Whether a stuck light is lit now, and its power; nothing is asked of a rig whose light obeys."""
+        if self._light.may_go_off(self._running_s()):
+            return False, 0.0
+        state = self.inner.state()
+        return state.shutter_open, state.light_mw
+
+    def _leave_on(self, was_lit: bool, light_mw: float) -> None:
+        if was_lit:
+            self._light.stay_on(light_mw, self._clock.now_ns())
+
+    def _running_s(self) -> float:
+        """Since the first start(); below 0 before it."""
+        return -1.0 if self._began_ns is None else (self._clock.now_ns() - self._began_ns) / NS_PER_S
+
+    # --- frames ---------------------------------------------------------------------------------------------------
+
+    def ready_in_s(self) -> float:
+        self._drive()
+        wait_s = self.inner.ready_in_s()
+        due_in_s = self._frames.due_in_s(self._clock.now_ns())
+        return wait_s if due_in_s is None else min(wait_s, due_in_s)
+
+    def poll_frame(self) -> Frame | None:
+        self._drive()
+        frame = self.inner.poll_frame()
+        if self._stalled():
+            return None
+        if frame is not None:
+            beside = self.inner.nuclei() if isinstance(self.inner, TellsTruth) else None
+            self._frames.put(frame, self._clock.now_ns(), beside)
+        return self._frames.get(self._clock.now_ns())
+
+    def lost_frames(self) -> int:
+        inside = self.inner.lost_frames() if self._lost_at_stall is None else self._lost_at_stall
+        return inside + self._frames.n_lost
+
+    def dose_mj(self) -> float:
+        return self.inner.dose_mj() + self._light.dose_mj(self._clock.now_ns())
+
+    def exhausted(self) -> bool:
+        return self.inner.exhausted() and self._frames.due_in_s(self._clock.now_ns()) is None
+
+    def _stalled(self) -> bool:
+        """From then on frames are taken from the one inside, so that they do not pile up, and nobody gets them."""
+        stalled = self._faults.stalled_camera
+        if stalled is None or self._running_s() < stalled.after_s:
+            return False
+        if self._lost_at_stall is None:
+            self._lost_at_stall = self.inner.lost_frames()
+        return True
+
+    # --- devices --------------------------------------------------------------------------------------------------
+
+    def apply(self, command: Command) -> None:
+        if isinstance(command, MoveStage):
+            self._stage.go(command, self._clock.now_ns(), self._running_s())
+        else:
+            self.inner.apply(command)
+
+    def busy(self) -> bool:
+        self._drive()
+        return self._stage.busy() or self.inner.busy()
+
+    def halt(self) -> None:
+        self._stage.halt()
+        self.inner.halt()
+
+    def set_gate(self, opened: bool) -> None:
+        self.inner.set_gate(opened)
+
+    def state(self) -> DeviceState:
+        """As read back, a light included that is on although it should be off."""
+        state = self.inner.state()
+        return dataclasses.replace(state, shutter_open=state.shutter_open or self._light.is_on)
+
+    # --- truth ----------------------------------------------------------------------------------------------------
+
+    def nuclei(self) -> Any:
+        """Of the frame that was handed out last, for one inside that tells the truth."""
+        return self._frames.beside
+
+    def history(self) -> list[Any]:
+        """For one inside that tells the truth."""
+        return self.inner.history() if isinstance(self.inner, TellsTruth) else []
+
+    def _drive(self) -> None:
+        if self._stage.busy():
+            self._stage.drive(self._clock.now_ns())

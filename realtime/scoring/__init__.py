@@ -1,0 +1,1 @@
+"""Policies judged against the truth of the simulated laboratory: arms × seeds → figures, tables and a plot."""

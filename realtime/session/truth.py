@@ -1,0 +1,102 @@
+"""The truth beside the images: `truth/cells.parquet` and `truth/events.json` of a microscope that knows what it shows."""
+
+import contextlib
+import queue
+import threading
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from acquisition.clock import Clock
+from acquisition.frame import FrameHeader
+from acquisition.microscope import Microscope, TellsTruth
+from acquisition.simulated.biology import PHASES
+from acquisition.simulated.nuclei import Nuclei
+from acquisition.simulated.truth import table_of, teller
+from realtime.session.disk import write_whole
+from realtime.session.tables import Columns, PartTable, read_parts, warm_up
+
+TRUTH, CELLS, EVENTS = "truth", "cells.parquet", "events.json"
+MOST_WAITING = 200
+"""Frames whose truth may wait for the disk; of further ones it is lost."""
+PATIENCE_S = 10.0
+
+
+class TruthWriter:
+    """Writes frame by frame what was really there. With `threaded` the caller never waits for the disk."""
+
+    def __init__(self, folder: Path, microscope: TellsTruth, clock: Clock, threaded: bool) -> None:
+        self.n_lost = 0
+        """Frames whose truth is not written, since the disk was too slow or failed."""
+        self._problem = ""
+        self._folder, self._microscope = folder / TRUTH, microscope
+        self._folder.mkdir(parents=True)
+        warm_up()
+        self._table = PartTable(self._folder / CELLS, clock, {"phase": PHASES})
+        self._waiting: queue.Queue[tuple[FrameHeader, Nuclei] | None] = queue.Queue(MOST_WAITING)
+        self._thread = threading.Thread(target=self._work, name="truth-writer", daemon=True) if threaded else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def see(self, header: FrameHeader) -> None:
+        """The frame that was read last."""
+        seen = header, self._microscope.nuclei()
+        if self._thread is None:
+            self._write(*seen)
+            return
+        try:
+            self._waiting.put_nowait(seen)
+        except queue.Full:
+            self.n_lost += 1
+
+    def close(self) -> str:
+        """Write the rest, and what has happened, while the microscope is still open; what is missing, in words."""
+        events = msgspec.json.encode(self._microscope.history())
+        if not self.stop():
+            return f"the disk did not take the truth within {PATIENCE_S:g} s: {self._folder} is not whole"
+        try:
+            self._table.close_part()
+            write_whole(self._folder / EVENTS, msgspec.json.format(events, indent=1) + b"\n")
+        except OSError as error:
+            self._problem = self._problem or str(error)
+        if not self.n_lost and not self._problem:
+            return ""
+        return f"the truth of {self.n_lost} frames is not in {self._folder}: {self._problem or 'the disk was too slow'}"
+
+    def stop(self) -> bool:
+        """End the thread once it has written what waits; False if the disk does not take that. Stopping twice is harmless."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return True
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=PATIENCE_S)
+        thread.join(PATIENCE_S)
+        return not thread.is_alive()
+
+    def _work(self) -> None:
+        while (seen := self._waiting.get()) is not None:
+            self._write(*seen)
+
+    def _write(self, header: FrameHeader, nuclei: Nuclei) -> None:
+        """A disk that fails loses the truth, and ends no run: the recorder is there for that."""
+        if self._problem:
+            self.n_lost += 1
+            return
+        try:
+            self._table.add_rows(table_of(nuclei, header))
+        except OSError as error:
+            self._problem = str(error)
+            self.n_lost += 1
+
+
+def read_truth(session: Path) -> Columns:
+    """The rows of `cells.parquet`, phases by their places in PHASES. Raises RecordingError."""
+    columns = read_parts(session / TRUTH / CELLS)
+    return columns | {"phase": np.array([PHASES.index(name) for name in columns["phase"].tolist()], dtype=np.int8)}
+
+
+def truth_writer(folder: Path, microscope: Microscope, clock: Clock, threaded: bool) -> TruthWriter | None:
+    """None where nobody knows the truth."""
+    told_by = teller(microscope)
+    return None if told_by is None else TruthWriter(folder, told_by, clock, threaded)
