@@ -32,7 +32,7 @@ demo: $(DEMO)
 
 # All tests, in under ten minutes on two cores.
 test: $(SETUP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Lint, format, types, layers.
 check: $(SETUP)

@@ -23,6 +23,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--policy", default="", help="module:Class of a policy of yours for the policy contract")
 
 
+ONE_AT_A_TIME = ("system", "test_realtime_inline.py", "test_realtime_rig_lock.py", "test_acquisition_faults.py")
+"""Tests that start processes, lock a rig or watch the clock of a run."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers a file stays with one of them, and whatever could be in another's way stays with the same."""
+    for item in items:
+        alone = any(part in item.path.parts for part in ONE_AT_A_TIME)
+        item.add_marker(pytest.mark.xdist_group("one at a time" if alone else item.path.name))
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The real images beside the checkout; a test that needs them skips where they are absent."""

@@ -13,7 +13,7 @@ from acquisition.commands import MoveStage, Stop
 from realtime import bus
 from realtime.bus import BusError, Client, Door, Inbox, KeyPair, Telemetry
 from realtime.decisions import Decision
-from realtime.wire import MAX_BYTES, AnyMessage, DecisionMade, Heartbeat, OperatorCommand, Status, encode
+from realtime.wire import MAX_BYTES, VERSION, AnyMessage, DecisionMade, Heartbeat, OperatorCommand, Status, encode
 
 RUN = "run-a"
 BEAT = Heartbeat(run=RUN, role="inference", pid=1, progress=1)
@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[bytes | list[bytes], str]] = {
     "empty": (b"", "not a Reflexscope message"),
     "another run": (encode(msgspec.structs.replace(BEAT, run="run-b")), "run 'run-b' refused"),
     "an old version": (encode(msgspec.structs.replace(BEAT, v=0)), "version 0 refused"),
-    "an unknown kind": (msgspec.msgpack.encode({"v": 1, "run": RUN, "kind": "magic"}), "'magic'"),
+    "an unknown kind": (msgspec.msgpack.encode({"v": VERSION, "run": RUN, "kind": "magic"}), "'magic'"),
     "not for this role": (encode(STOP), "inference may not say that"),
     "a number out of range": (msgspec.msgpack.encode(msgspec.to_builtins(BEAT) | {"progress": -1}), "progress"),
     "too many parts": ([b"a", b"b"], "2 parts"),

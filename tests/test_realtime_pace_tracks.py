@@ -116,3 +116,9 @@ def test_nothing_to_see_is_nothing_to_do() -> None:
 def test_more_looks_than_are_remembered_are_refused() -> None:
     with pytest.raises(ValueError, match="looks 3 must not be above of 2"):
         pace(looks=3, of=2)
+
+
+def test_daughters_are_not_counted_until_they_have_rested() -> None:
+    looks = [[0.1], [0.9], *[[0.9]] * 8, *[[0.1]] * 3]  # the first daughter looks as her mother did
+    assert modes(pace(daughters_rest_s=0.5), looks, divides=2) == "sff" + "s" + "f" * 6 + "sss"
+    assert modes(pace(daughters_rest_s=60.0), looks, divides=2) == "sff" + "s" * 10

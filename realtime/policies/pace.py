@@ -14,7 +14,7 @@ from acquisition.frame import FrameHeader
 from realtime.decisions import Decision
 from realtime.policy import Scene
 from realtime.sought import Looks, cut_off
-from tracking.tracks import EventKind
+from tracking.tracks import EventKind, TrackEvent
 
 SAME = 0.01
 """Interval and exposure count as obeyed within 1 %: cameras round them."""
@@ -72,9 +72,14 @@ class Pace:
     most_s: Positive = math.inf
     """For tracks:<name>: no track is counted for longer: a cell that is always taken for what it is not must not keep the
     frames fast. It counts again after as long a time without being so."""
+    daughters_rest_s: NotNegative = 0.0
+    """For tracks:<name>: a cell that was born of a division is not counted for so long: until its chromatin has unfolded it
+    looks as its mother did."""
 
     _watched: dict[int, Watched] = field(default_factory=dict, init=False)
     """Living tracks that are counted, or were."""
+    _born_ns: dict[int, int] = field(default_factory=dict, init=False)
+    """Daughters that rest: when their mother's division was told."""
     _looks: Looks = field(default_factory=lambda: Looks(1), init=False)
     _fast: bool = field(default=False, init=False)
     _high_ns: int = field(default=0, init=False)
@@ -135,15 +140,23 @@ class Pace:
 
     def _n_watched(self, scene: Scene) -> int:
         """Tracks that count now, and divisions of tracks that did until this frame."""
-        now_ns, agreeing = scene.frame.t_ns, set(self._looks.agreeing(self.looks))
-        divided = {event.track_id for event in scene.tracks.events if event.kind == "divided"}
-        n_divided = len(divided & self._watched.keys())
+        now_ns = scene.frame.t_ns
+        divisions = [event for event in scene.tracks.events if event.kind == "divided"]
+        n_divided = sum(event.track_id in self._watched for event in divisions)
+        agreeing = set(self._looks.agreeing(self.looks)) - self._resting(divisions, now_ns)
         self._watched = {track: kept for track, kept in self._watched.items() if track in self._looks.bits}
         for track in agreeing | self._watched.keys():
             self._watch(track, track in agreeing, now_ns)
         counted = self._watched if self.until_divided else agreeing
         since_ns = now_ns - self.most_s * NS_PER_S
         return n_divided + sum(1 for track in counted if self._watched[track].since_ns >= since_ns)
+
+    def _resting(self, divisions: list[TrackEvent], now_ns: int) -> set[int]:
+        """Daughters whose rest is not over."""
+        self._born_ns |= {daughter: now_ns for event in divisions for daughter in event.others}
+        since_ns = now_ns - self.daughters_rest_s * NS_PER_S
+        self._born_ns = {track: born_ns for track, born_ns in self._born_ns.items() if born_ns > since_ns}
+        return set(self._born_ns)
 
     def _watch(self, track: int, agrees: bool, now_ns: int) -> None:
         """Begin to count a track, for the first time or again after it was something else for `most_s`."""
