@@ -116,7 +116,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     arrived_ns: int = 0
     """When it reached the acquisition process, acquisition clock."""
     why: str = ""
-    """In a person's words."""
+    """In words: a person's, or a policy's with its name."""
     trusted: bool = False
     """From a person or the supervisor: it may act while the rig is paused or safe, and it may end that state."""
 

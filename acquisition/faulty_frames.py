@@ -28,11 +28,30 @@ class FaultyFrames:
         """When a frame may be handed out, the frame that nobody has got, and what belongs to it."""
         self._again: Frame | None = None
         self._before: Pixels | None = None
+        self._burst_since_ns = self._burst_left = self._burst_lost = 0
+        self._burst_last = -1  # index of its newest frame
+
+    def begin_burst(self, n_frames: int, since_ns: int) -> None:
+        """So many frames that are exposed after that belong together."""
+        self._burst_since_ns, self._burst_left, self._burst_lost = since_ns, n_frames, 0
+
+    @property
+    def holds_burst(self) -> bool:
+        """Frames of the last burst are held back yet."""
+        return bool(self._held) and self._held[0][1].header.index <= self._burst_last
+
+    def burst_failure(self) -> str:
+        """How many frames of the last burst were lost, after its last one; empty if none was."""
+        if self._burst_left or not self._burst_lost or self.holds_burst:
+            return ""
+        return f"{self._burst_lost} of its frames were lost (fault dropped_frames)"
 
     def put(self, frame: Frame, now_ns: int, beside: Any = None) -> None:
         """A frame that the camera has delivered, and what is known of it beside."""
         index, late = frame.header.index, self._faults.late_frames
-        if self._falls_on("dropped_frames", index):
+        is_lost = self._falls_on("dropped_frames", index)
+        self._count_burst(frame, is_lost)
+        if is_lost:
             self.n_lost += 1
             return
         delay_ms = late.delay_ms if late is not None and self._falls_on("late_frames", index) else 0.0
@@ -65,6 +84,12 @@ class FaultyFrames:
         self.n_lost += len(self._held)
         self._held.clear()
         self._again = None
+
+    def _count_burst(self, frame: Frame, is_lost: bool) -> None:
+        header = frame.header
+        if self._burst_left and header.t_ns - round(header.exposure_ms * NS_PER_MS) > self._burst_since_ns:
+            self._burst_left, self._burst_last = self._burst_left - 1, header.index
+            self._burst_lost += is_lost
 
     def _falls_on(self, name: str, index: int) -> bool:
         """Whether a fault meets this frame: by chance, but in every run the same."""

@@ -6,7 +6,10 @@ from acquisition.microscope import MicroscopeError
 
 
 class FaultyLight:
-    """What is lit although it should be dark."""
+    """What is lit although it should be dark.
+
+    A simulated specimen does not hear of it: the run ends, and no frame comes that could show what it did.
+    """
 
     def __init__(self, faults: Faults) -> None:
         self._fault = faults.light_stays_on

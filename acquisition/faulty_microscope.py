@@ -1,6 +1,7 @@
 """Any microscope, with faults: everything else is passed on to the one inside."""
 
 import dataclasses
+from contextlib import suppress
 from typing import Any
 
 from acquisition.clock import NS_PER_S, Clock
@@ -10,7 +11,15 @@ from acquisition.faulty_frames import FaultyFrames
 from acquisition.faulty_light import FaultyLight
 from acquisition.faulty_stage import FaultyStage
 from acquisition.frame import Frame
-from acquisition.microscope import Capabilities, DeviceState, Imaging, Microscope, TellsTruth
+from acquisition.microscope import (
+    BurstSequencer,
+    Capabilities,
+    DeviceState,
+    Imaging,
+    Microscope,
+    MicroscopeError,
+    TellsTruth,
+)
 
 
 def with_faults(microscope: Microscope, faults: Faults, to_rescue: bool = False) -> Microscope:
@@ -20,11 +29,13 @@ def with_faults(microscope: Microscope, faults: Faults, to_rescue: bool = False)
     """
     if all(getattr(faults, name) is None for name in MICROSCOPE_FAULTS):
         return microscope
+    if isinstance(microscope, BurstSequencer):
+        return FaultySequencer(microscope, faults, to_rescue)
     return FaultyMicroscope(microscope, faults, to_rescue)
 
 
 class FaultyMicroscope:
-    """A microscope in which chosen things go wrong. Bursts are counted by the loop, whatever the one inside could do.
+    """A microscope in which chosen things go wrong.
 
     A stuck light is on from the moment at which it should have gone off, and seen in state(), dose_mj() and make_safe().
     """
@@ -33,6 +44,7 @@ class FaultyMicroscope:
         self.inner, self._faults, self._to_rescue = inner, faults, to_rescue
         self._began_ns: int | None = None
         self._lost_at_stall: int | None = None
+        self._is_running = False
         self._renew()
 
     def _renew(self) -> None:
@@ -55,6 +67,7 @@ class FaultyMicroscope:
         return self.inner.open(clock, imaging)
 
     def start(self) -> None:
+        self._is_running = True
         self.inner.start()
         self._light.is_wanted(self._clock.now_ns())
         if self._began_ns is None:
@@ -83,11 +96,13 @@ class FaultyMicroscope:
         self._light.complain(once=True)
 
     def _lit_now(self) -> tuple[bool, float]:
-        """Whether a stuck light is lit now, and its power; nothing is asked of a rig whose light obeys."""
-        if self._light.may_go_off(self._running_s()):
-            return False, 0.0
-        state = self.inner.state()
-        return state.shutter_open, state.light_mw
+        """Whether a stuck light is lit, and its power, as imaging ends; one that does not answer is ended all the same."""
+        was_running, self._is_running = self._is_running, False
+        if was_running and not self._light.may_go_off(self._running_s()):
+            with suppress(MicroscopeError):
+                state = self.inner.state()
+                return state.shutter_open, state.light_mw
+        return False, 0.0
 
     def _leave_on(self, was_lit: bool, light_mw: float) -> None:
         if was_lit:
@@ -171,3 +186,25 @@ class FaultyMicroscope:
     def _drive(self) -> None:
         if self._stage.busy():
             self._stage.drive(self._clock.now_ns())
+
+
+class FaultySequencer(FaultyMicroscope):
+    """One whose camera takes bursts by itself: only then is there a `burst`, by which the loop tells them apart."""
+
+    def burst(self, n_frames: int, interval_ms: float) -> int | None:
+        """By the camera inside."""
+        since_ns = self._sequencer.burst(n_frames, interval_ms)
+        if since_ns is not None:
+            self._frames.begin_burst(n_frames, since_ns)
+        return since_ns
+
+    def burst_failure(self) -> str:
+        """The camera's own word, or how many frames the faults have lost, once none of the burst is held back."""
+        if self._frames.holds_burst:
+            return ""
+        return self._sequencer.burst_failure() or self._frames.burst_failure()
+
+    @property
+    def _sequencer(self) -> BurstSequencer:
+        assert isinstance(self.inner, BurstSequencer)
+        return self.inner

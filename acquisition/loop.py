@@ -131,6 +131,7 @@ class AcquisitionLoop:
         except MicroscopeError as error:
             self._desk.end = RunEnd(False, f"{why}; and the rig could not be made safe: {error}", rig_safe=False)
         finally:
+            self._clock.sleep_s(self._capabilities.off_delay_ms / 1000)  # what glows after is light of this run
             self._desk.account()
             self._desk.give_up(f"the run ended: {why}")
 

@@ -168,4 +168,4 @@ class TellsTruth(Protocol):
         """All cells of the specimen as they were in the frame that was read last; see acquisition/simulated/nuclei.py."""
 
     def history(self) -> list[Any]:
-        """What has happened in the specimen until then; see acquisition/simulated/history.py."""
+        """What has happened in the specimen until then, asked in any thread; see acquisition/simulated/history.py."""

@@ -30,7 +30,10 @@ EQUAL: Mapping[str, float] = {}
 
 
 def arbitrate(
-    decisions: Iterable[Decision], priorities: Mapping[str, float] = EQUAL, other_channel: str = ""
+    decisions: Iterable[Decision],
+    priorities: Mapping[str, float] = EQUAL,
+    other_channel: str = "",
+    switching_to: str = "",
 ) -> tuple[list[Decision], list[str]]:
     """Those of one frame's decisions that go to the rig, and in words those that lost.
 
@@ -40,7 +43,9 @@ def arbitrate(
 
     Exposure and light belong to the channel in force. A policy that switches the channel has both for this frame, and
     loses both if it loses the channel (it gives its SetChannel first). `other_channel` is the channel of the frame if that is not
-    the one in which cells are found: then nobody changes exposure or light but who switches back.
+    the one in which cells are found: then nobody changes exposure or light but who switches back. `switching_to` is a
+    channel that may be in force although the frame does not show it yet: then the same holds, and no burst begins, for all of
+    it would be of that channel.
     """
     ordered = sorted(decisions, key=lambda d: (not isinstance(d.command, SafeState), -priorities.get(d.policy, 0.0)))
     switching = {decision.policy for decision in ordered if isinstance(decision.command, SetChannel)}
@@ -49,7 +54,9 @@ def arbitrate(
     for decision in ordered:
         lost = _lost(decision, kept, priorities)
         if not lost and isinstance(decision.command, LIGHTING):
-            lost = _lost_with_channel(decision, kept, switching, other_channel)
+            lost = _lost_with_channel(decision, kept, switching, other_channel or switching_to)
+        if not lost and switching_to and isinstance(decision.command, AcquireBurst):
+            lost = f"frame interval to the look in channel {switching_to}"
         if lost:
             dropped.append(f"{_name(decision)} lost the {lost}")
         else:

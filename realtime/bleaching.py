@@ -61,6 +61,11 @@ class _Curve:
             return np.zeros(len(dose))
         return np.interp(dose, self.dose, self.left)
 
+    @property
+    def end(self) -> float:
+        """Share that is left after the largest dose that was seen."""
+        return float(np.exp(self.left[-1])) if self.left else 1.0
+
     def learn(self, dose: float, left: float) -> None:
         """One more point: at the curve's end, or another look at what was seen before."""
         is_new = not self.dose or dose > self.dose[-1]
@@ -108,7 +113,11 @@ class Bleaching:
             counts = seen.counts[tracks.cell_row[rows]]
             bright = counts > 0  # not so where a cell is not measured, either
             self._take(curve, tracks, rows[bright], doses, np.log(counts[bright] / light))
-        return float(np.exp(curve.at(np.array([np.median(doses[rows])]))[0])) if rows.size else self._last(curve)
+        return float(np.exp(curve.at(np.array([np.median(doses[rows])]))[0])) if rows.size else curve.end
+
+    def lately(self, channel: str) -> float:
+        """The same where nothing is known of the cells in view: after the largest dose that was seen."""
+        return self._curves.get(channel, _Curve()).end
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All that is remembered, to be saved."""
@@ -124,10 +133,6 @@ class Bleaching:
             dose, left, apart = arrays[f"curve{n}"].tolist()
             ids, own, looks = (arrays[f"{name}{n}"] for name in ("ids", "own", "looks"))
             self._curves[channel] = _Curve(dose, left, ids, own, looks, apart[0] if apart else 0.0)
-
-    @staticmethod
-    def _last(curve: _Curve) -> float:
-        return float(np.exp(curve.left[-1])) if curve.left else 1.0
 
     @staticmethod
     def _take(curve: _Curve, tracks: Tracks, rows: Ints, doses: Floats, logs: Floats) -> None:

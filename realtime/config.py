@@ -263,8 +263,14 @@ def _refuse_odd_numbers(value: Any, place: str, finite: bool) -> None:
 
 
 def _check_start(config: RunConfig) -> None:
-    """The values a run starts with must be allowed by its own limits."""
+    """The values a run starts with must be allowed by its own limits, and its channels must fit together."""
     imaging, limits, channel = config.imaging, config.limits, config.perception.channel
+    for name, policy in config.policies.items():
+        if policy.use == "channel" and (base := policy.settings["base"]) != channel:
+            raise ConfigError(
+                f'policy.{name}: base is "{base}", but perception.channel is "{channel}"; give both the same name: else cells '
+                "would be sought and tracked in frames of the other channel, too"
+            )
     if channel and imaging.channel and channel != imaging.channel:
         raise ConfigError(
             f'[imaging] starts in channel "{imaging.channel}", but cells are found in perception.channel "{channel}" only; '

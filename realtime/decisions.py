@@ -27,5 +27,6 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def order(self, arrived_ns: int) -> Order:
         """As the acquisition loop sees it."""
         return Order(
-            id=self.id, command=self.command, source=self.policy, deadline_ns=self.deadline_ns, arrived_ns=arrived_ns
-        )
+            id=self.id, command=self.command, source=self.policy, deadline_ns=self.deadline_ns, arrived_ns=arrived_ns,
+            why=f"{self.policy}: {self.reason}",
+        )  # fmt: skip

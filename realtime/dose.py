@@ -60,23 +60,26 @@ class DoseLedger:
         self,
         header: FrameHeader,
         dose_mj: float,
-        tracks: Tracks,
+        tracks: Tracks | None,
         brightness: Brightness | None = None,
         lit_from_um: Box | None = None,
     ) -> Dose:
-        """A frame that was looked at, with the tracks in it; `brightness` of its cells tells how much has bleached."""
+        """A frame that was looked at, with the tracks in it; `brightness` of its cells tells how much has bleached.
+
+        `tracks` None: it is not known which there are, so no cell has ended, and each gets this light with the next frame.
+        """
         self.skip(header, dose_mj, lit_from_um)
         total_mj = self._places.total_mj
         frame_mj, self._looked_mj = total_mj - self._looked_mj, total_mj
-        doses = self._doses(tracks)
-        doses.flags.writeable = False
-        self.ended_j_cm2 = self.cell_j_cm2[~np.isin(self._ids[self._confirmed], tracks.id)]
-        self._ids, self._parents, self._xy_um, self._dose = tracks.id, tracks.parent, tracks.xy_um, doses
-        self._confirmed = tracks.confirmed
+        if tracks is None:
+            doses, unbleached = np.empty(0), self._bleaching.lately(header.channel)
+            self.ended_j_cm2 = np.empty(0)
+        else:
+            doses = self._doses_now(tracks)
+            unbleached = self._bleaching.look(header, tracks, doses, brightness)
         return Dose(
             total_mj=total_mj, frame_mj=frame_mj, limit_mj=self._limits.dose_mj, track_j_cm2=doses,
-            places=self._places.map, limit_j_cm2=self._limits.place_j_cm2,
-            unbleached=self._bleaching.look(header, tracks, doses, brightness),
+            places=self._places.map, limit_j_cm2=self._limits.place_j_cm2, unbleached=unbleached,
         )  # fmt: skip
 
     def saved(self) -> bytes:
@@ -104,6 +107,15 @@ class DoseLedger:
     def _identity(self) -> dict[str, float | list[float]]:
         lit_um = self._settings.lit_um
         return {"ledger": 1, "square_um": self._settings.square_um, "lit_um": list(lit_um) if lit_um else []}
+
+    def _doses_now(self, tracks: Tracks) -> Floats:
+        """What each track's cell has had, `[M]`, from now on remembered; what those had that have ended."""
+        doses = self._doses(tracks)
+        doses.flags.writeable = False
+        self.ended_j_cm2 = self.cell_j_cm2[~np.isin(self._ids[self._confirmed], tracks.id)]
+        self._ids, self._parents, self._xy_um, self._dose = tracks.id, tracks.parent, tracks.xy_um, doses
+        self._confirmed = tracks.confirmed
+        return doses
 
     def _doses(self, tracks: Tracks) -> Floats:
         """What each track's cell has had, `[M]`."""

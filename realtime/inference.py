@@ -19,6 +19,7 @@ from models.engines.engine import EngineSettings
 from models.perception import Perception
 from realtime.arbiter import arbitrate
 from realtime.bleaching import brightness
+from realtime.channel_switch import ChannelSwitch
 from realtime.config import RunConfig
 from realtime.decisions import Decision
 from realtime.dose import DoseLedger
@@ -64,8 +65,9 @@ class Inference:
         self.policies = policies
         self.clock = clock
         self.ledger = ledger or DoseLedger(DoseSettings(), Limits(x_um=(0.0, 0.0), y_um=(0.0, 0.0)))
+        self._switch = ChannelSwitch()
         self._last: tuple[Cells, Tracks] | None = None
-        """Of the last frame in which cells were found."""
+        """Of the last frame in which cells were sought."""
 
     @classmethod
     def from_config(cls, config: RunConfig, clock: Clock, perception: Perception | None = None) -> "Inference":
@@ -96,21 +98,17 @@ class Inference:
         stamps = Stamps(self.clock, frame.header.t_ns, frame.header.t_read_ns)
         stamps.mark("queued")
         segmented = self.perception.finds_cells_in(frame.header)
-        if segmented:
-            cells = self.perception.analyse(frame, stamps.mark)
-        else:
-            cells = self.perception.analyse_again(frame, self._last and self._last[0], stamps.mark)
+        cells = self._cells(frame, segmented, stamps)
         seen = brightness(frame.pixels, cells)
         if not intact():
             self.skip(frame.header, dose_mj, lit_from_um)
             return None
         tracks = self._tracks(cells) if segmented else self._tracks_as_they_were(cells)
-        dose = self.ledger.add(frame.header, dose_mj, tracks, seen, lit_from_um)
+        dose = self.ledger.add(frame.header, dose_mj, tracks if self._last else None, seen, lit_from_um)
         stamps.mark("tracked")
         scene = Scene(frame.header, cells, tracks, dose, segmented)
         wishes, complaints = self._ask(scene, shadow=False)
-        priorities = {name: policy.priority for name, policy in self.policies.items()}
-        decisions, dropped = arbitrate(wishes, priorities, "" if segmented else frame.header.channel)
+        decisions, dropped = self._arbitrated(wishes, scene)
         stamps.mark("decided")
         ended = tuple(self.ledger.ended_j_cm2.tolist())
         return Analysis(scene, decisions, dropped, complaints, stamps, ended_j_cm2=ended)
@@ -130,13 +128,26 @@ class Inference:
         wishes = [decision for policy in asked for decision in policy.ask(scene)]
         return wishes, [words for policy in asked for words in policy.take_complaints()]
 
+    def _arbitrated(self, wishes: list[Decision], scene: Scene) -> tuple[list[Decision], list[str]]:
+        """Decisions that go to the rig, and those that lost, in words."""
+        priorities = {name: policy.priority for name, policy in self.policies.items()}
+        other_channel = "" if scene.segmented else scene.frame.channel
+        decisions, dropped = arbitrate(wishes, priorities, other_channel, self._switch.awaited(scene.frame))
+        self._switch.decided(decisions)
+        return decisions, dropped
+
+    def _cells(self, frame: Frame, segmented: bool, stamps: Stamps) -> Cells:
+        if segmented:
+            return self.perception.analyse(frame, stamps.mark)
+        return self.perception.analyse_again(frame, self._last and self._last[0], stamps.mark)
+
     def _tracks(self, cells: Cells) -> Tracks:
         tracks = self.tracker.update(cells)
         self._last = cells, tracks
         return tracks
 
     def _tracks_as_they_were(self, cells: Cells) -> Tracks:
-        """In a frame of another channel nothing happens to them."""
+        """In a frame of another channel nothing happens to them; a fresh process does not know them yet."""
         if self._last is None:
             return no_tracks(cells.frame_index, cells.t_ns, cells.class_names)
         return replace(self._last[1], frame_index=cells.frame_index, t_ns=cells.t_ns, events=())

@@ -14,6 +14,8 @@ from realtime.policy import Policy, Scene
 
 MOST_DECISIONS = 100
 """On one scene; whatever a policy makes beyond them is dropped, for it would stop every other decision on its way."""
+FIRST_FAILURES = 10
+"""They are all reported; of later ones fewer and fewer, for one that fails now and then must not fill the journal."""
 
 
 class PolicyRunner:
@@ -31,10 +33,9 @@ class PolicyRunner:
         self.name, self.policy = name, policy
         self.priority, self.shadow = priority, shadow
         self.suspended = False
-        self.n_overruns = self.n_floods = 0
+        self.n_failures = self.n_overruns = self.n_floods = 0
         self._settings, self._clock = settings, clock
         self._failures_in_a_row = 0
-        self._has_failed = False
         self._complaints: list[str] = []
 
     def ask(self, scene: Scene) -> list[Decision]:
@@ -74,15 +75,16 @@ class PolicyRunner:
 
     def _count_failure(self, error: Exception, scene: Scene) -> None:
         self._failures_in_a_row += 1
-        if not self._has_failed:
-            self._has_failed = True
+        self.n_failures += 1
+        if self.n_failures == 1:
             traceback.print_exception(error)  # whole, once, into the process's log
         where = f"{self._place(error)}, frame {scene.frame.index}"
         words = f"policy {self.name} raised {type(error).__name__}: {str(error)[:1000]} ({where})"
         if self._failures_in_a_row >= self._settings.policy_failures:
             self.suspended = True
             words += f"; suspended after {self._failures_in_a_row} failures in a row"
-        self._complaints.append(words)
+        if self.suspended or self.n_failures <= FIRST_FAILURES or _is_worth_saying(self.n_failures):
+            self._complaints.append(f"{words} ({self.n_failures} times so far)" if self.n_failures > 1 else words)
 
     def _place(self, error: Exception) -> str:
         """File and line: the last one in the policy's own module if it was there at all, for that its author can change."""

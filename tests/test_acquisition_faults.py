@@ -1,14 +1,12 @@
 """What the loop makes of a faulty rig: every fault of a microscope by name, on the simulated one in simulated time."""
 
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from acquisition.clock import NS_PER_MS, NS_PER_S, SimulatedClock, SystemClock
-from acquisition.commands import MoveStage, Pause, PulseSorter, SafeState
+from acquisition.clock import NS_PER_MS, NS_PER_S, SimulatedClock
+from acquisition.commands import MoveStage, SafeState
 from acquisition.faults import (
     FAULT_NAMES,
     MICROSCOPE_FAULTS,
@@ -18,22 +16,19 @@ from acquisition.faults import (
     DuplicatedFrames,
     Faults,
     LateFrames,
-    LightStaysOn,
     SlowStage,
     StalledCamera,
     StuckStage,
 )
-from acquisition.faulty_clock import JumpingClock, faulty_clock
 from acquisition.faulty_microscope import FaultyMicroscope, with_faults
 from acquisition.limits import Limits
-from acquisition.microscope import Imaging, MicroscopeError
+from acquisition.microscope import Imaging
 from acquisition.replayed.microscope import ReplayedMicroscope
 from acquisition.simulated.microscope import SimulatedMicroscope
 from acquisition.simulated.truth import table_of, teller
 from tests.polling import next_frames
 from tests.test_acquisition_loop import LIMITS, Desk
 
-HARDWARE_CONFIGS = Path(__file__).resolve().parents[1] / "hardware_configs"
 MS = NS_PER_MS
 IMAGING = Imaging(interval_ms=20, exposure_ms=5, light_mw=1, stall_s=1)
 
@@ -152,7 +147,7 @@ def test_a_stalled_camera_ends_the_run_within_its_time_out_and_leaves_the_rig_sa
     desk.microscope.close()
 
 
-# --- stage and light ------------------------------------------------------------------------------------------------
+# --- stage ------------------------------------------------------------------------------------------------
 
 
 def test_a_stuck_stage_fails_its_move_in_time_and_nothing_else() -> None:
@@ -198,153 +193,6 @@ def test_a_slow_stage_that_is_made_safe_does_not_set_off_later() -> None:
     assert desk.microscope.state().stage.x_um == 0.0
     desk.loop.finish()
     desk.microscope.close()
-
-
-def test_light_that_stays_on_ends_the_run_unsafe_and_its_dose_is_counted() -> None:
-    desk = Told(Faults(light_stays_on=LightStaysOn(after_s=0.1)), duration_s=0.5)
-    end = desk.loop.run()
-    assert (end.ok, end.rig_safe) == (False, False)
-    assert "the rig could not be made safe: the light was told to go off and reads back 1 mW" in end.reason
-    spent_mj = desk.microscope.dose_mj()
-    desk.clock.sleep_s(1.0)
-    assert desk.microscope.dose_mj() == pytest.approx(spent_mj + 1.0)
-    assert desk.microscope.state().shutter_open
-    desk.microscope.close()  # it was told: closing does not hide why the run ended
-
-
-def test_light_that_stays_on_in_a_pause_is_noticed_then() -> None:
-    desk = Told(Faults(light_stays_on=LightStaysOn(after_s=0.1)))
-    desk.loop.start()
-    while desk.clock.now_ns() < 0.2 * NS_PER_S:
-        desk.turns(1)
-    status, detail = desk.outcome(Pause())
-    assert status == "failed"
-    assert "reads back" in detail
-    assert desk.loop.end is not None
-    assert not desk.loop.end.ok
-    desk.loop.finish()
-    assert not desk.loop.end.rig_safe
-    desk.microscope.close()
-
-
-def test_light_that_obeys_until_its_fault_comes_goes_off() -> None:
-    desk = Told(Faults(light_stays_on=LightStaysOn(after_s=60.0)), duration_s=0.5)
-    assert desk.loop.run().rig_safe
-    desk.microscope.close()
-
-
-def test_who_opens_a_rig_to_make_it_safe_finds_its_light_on() -> None:
-    microscope = with_faults(small(), Faults(light_stays_on=LightStaysOn()), to_rescue=True)
-    microscope.open(SimulatedClock(), IMAGING)
-    assert microscope.state().shutter_open
-    with pytest.raises(MicroscopeError, match="switch it off by hand"):
-        microscope.make_safe()
-    microscope.close()
-
-
-def test_a_real_core_has_faults_too() -> None:
-    """Micro-Manager's demonstration camera: frames vanish, its light does not go off, and it can be closed all the same."""
-    pytest.importorskip("mm_test_adapters", reason="needs the device adapters of the extra `demo`")
-    from acquisition.micromanager.microscope import MicroManagerMicroscope
-
-    core = MicroManagerMicroscope(
-        config_file=str(HARDWARE_CONFIGS / "micromanager_demo.cfg"), shutter="Shutter", light="Light.Voltage"
-    )
-    faults = Faults(dropped_frames=DroppedFrames(share=0.5), light_stays_on=LightStaysOn(after_s=0.0))
-    microscope, clock = FaultyMicroscope(core, faults), SystemClock()
-    microscope.open(clock, Imaging(interval_ms=30.0, exposure_ms=5.0))
-    try:
-        microscope.start()
-        last = next_frames(microscope, clock, 8)[-1].header.index
-        assert microscope.lost_frames() >= last - 7 > 0
-        with pytest.raises(MicroscopeError, match="the light was told to go off"):
-            microscope.make_safe()
-        assert microscope.state().shutter_open
-        assert not core.state().shutter_open, "the fault is in the wrapper: the real light is off"
-    finally:
-        microscope.close()
-
-
-# --- the clock ----------------------------------------------------------------------------------------------------
-
-
-def jumping(after_s: float, jump_s: float, stall_s: float = 1.0) -> Told:
-    """A desk whose clock, the rig's too, jumps ahead."""
-    desk = Told(Faults())
-    desk.microscope.close()
-    desk.clock = JumpingClock(SimulatedClock(), round(after_s * NS_PER_S), jump_s)  # type: ignore[assignment]
-    imaging = Imaging(interval_ms=20, exposure_ms=5, light_mw=1, stall_s=stall_s)
-    capabilities = desk.microscope.open(desk.clock, imaging)
-    desk.loop = type(desk.loop)(
-        desk.microscope, capabilities, LIMITS, imaging, desk.clock, publish=desk.publish, receive=desk.receive,
-        answer=desk.answer, tell=lambda level, words: desk.told.append(words),
-    )  # fmt: skip
-    desk.loop.start()
-    return desk
-
-
-def test_a_clock_that_jumps_never_goes_back() -> None:
-    clock = faulty_clock(inner := SimulatedClock(7), Faults(clock_jump=ClockJump(after_s=1.0, jump_s=2.5)), 7)
-    times = []
-    for _ in range(30):
-        times.append(clock.now_ns() - inner.now_ns())
-        clock.sleep_s(0.1)
-    assert times == [0] * 10 + [2_500_000_000] * 20
-    assert faulty_clock(inner, Faults(), 7) is inner
-
-
-@pytest.mark.parametrize("jump_s", [0.5, 3.0, 60.0])
-def test_after_a_jump_the_run_goes_on(jump_s: float) -> None:
-    """Also where the jump is longer than a camera may be silent: it was not the camera."""
-    desk = jumping(0.5, jump_s)
-    desk.turns(400)
-    assert desk.loop.end is None
-    headers = [frame.header for frame in desk.frames]
-    assert len(headers) > 50
-    assert all(a.t_ns < b.t_ns and a.index < b.index for a, b in pairwise(headers))
-    assert ("nothing was done for" in " ".join(desk.told)) == (jump_s > 1)
-    desk.loop.finish()
-    desk.microscope.close()
-
-
-def test_a_pulse_that_a_jump_has_passed_is_late_and_not_fired() -> None:
-    desk = jumping(0.5, 3.0)
-    during, after = desk.ask(PulseSorter(round(1.0 * NS_PER_S))), desk.ask(PulseSorter(round(4.0 * NS_PER_S)))
-    desk.turns(400)
-    assert desk.outcomes[during][0] == "late"
-    assert desk.outcomes[after][0] == "done"
-    assert isinstance(desk.microscope, SimulatedMicroscope)
-    ((on_ns, _),) = desk.microscope.pulses
-    assert on_ns == pytest.approx(4.0 * NS_PER_S, abs=2 * MS)
-    desk.loop.finish()
-    desk.microscope.close()
-
-
-def test_a_decision_that_a_jump_has_passed_is_late() -> None:
-    desk = jumping(0.5, 3.0)
-    while desk.clock.now_ns() < 0.45 * NS_PER_S:
-        desk.turns(1)
-    order = desk.ask(MoveStage(x_um=5.0), deadline_ms=100.0)
-    desk.clock.sleep_s(0.06)
-    desk.turns(3)
-    assert desk.outcomes[order][0] == "late"
-    desk.loop.finish()
-    desk.microscope.close()
-
-
-def test_a_camera_that_stalls_at_a_jump_is_still_found_out() -> None:
-    desk = jumping(0.5, 60.0)
-    desk.microscope.close()
-    faulty = FaultyMicroscope(small(), Faults(stalled_camera=StalledCamera(after_s=0.4)))
-    desk.clock = JumpingClock(SimulatedClock(), round(0.5 * NS_PER_S), 60.0)  # type: ignore[assignment]
-    capabilities = faulty.open(desk.clock, IMAGING)
-    loop = type(desk.loop)(
-        faulty, capabilities, LIMITS, IMAGING, desk.clock, desk.publish, desk.receive, desk.answer,
-    )  # fmt: skip
-    end = loop.run()
-    assert "no frame for" in end.reason
-    assert desk.clock.now_ns() < (0.5 + 60.0 + 2.0) * NS_PER_S
-    faulty.close()
 
 
 # --- truth --------------------------------------------------------------------------------------------------------

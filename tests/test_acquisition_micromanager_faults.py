@@ -10,6 +10,8 @@ from acquisition.commands import (
     SetExposure,
     SetLight,
 )
+from acquisition.faults import DroppedFrames, Faults, LightStaysOn
+from acquisition.faulty_microscope import with_faults
 from acquisition.micromanager.microscope import MicroManagerMicroscope
 from acquisition.microscope import Imaging, MicroscopeError, RigGone
 from tests.micromanager_cores import Watched
@@ -193,3 +195,22 @@ def test_safety_tries_every_step_and_names_those_that_failed(open_rig: Open, wat
     assert watched.core.getProperty("Trigger", "State") == "0"
     assert watched.core.getProperty("Light", "Voltage") == "0.0000"
     assert not watched.core.isSequenceRunning()
+
+
+def test_a_rig_with_faults_made_on_purpose(open_rig: Open) -> None:
+    """Frames vanish, the light does not go off, and it can be closed all the same."""
+    core = open_rig(shutter="Shutter", light="Light.Voltage")
+    core.close()
+    faults = Faults(dropped_frames=DroppedFrames(share=0.5), light_stays_on=LightStaysOn(after_s=0.0))
+    rig = with_faults(core, faults)
+    rig.open(CLOCK, Imaging(interval_ms=30.0, exposure_ms=5.0))
+    try:
+        rig.start()
+        last = next_frames(rig, CLOCK, 8)[-1].header.index
+        assert rig.lost_frames() >= last - 7 > 0
+        with pytest.raises(MicroscopeError, match="the light was told to go off"):
+            rig.make_safe()
+        assert rig.state().shutter_open
+        assert not core.state().shutter_open, "the fault is in the wrapper: the real light is off"
+    finally:
+        rig.close()

@@ -73,6 +73,25 @@ def test_the_travel_has_ends(move: MoveStage, said: str) -> None:
     assert stage.at(0) == StagePosition()
 
 
+@given(st.lists(st.tuples(st.floats(-400, 400), st.integers(0, 300)), min_size=1, max_size=8), st.integers(0, 2000))
+def test_it_remembers_where_it_was(trips: list[tuple[float, int]], asked_ms: int) -> None:
+    """Asked at once or much later, also where a move or halt has cut another one short."""
+    stage, now_ns, seen = SimulatedStage((1000.0, 1000.0), StageSettings(speed_um_s=900.0)), 0, []
+    for x_um, rest_ms in trips:
+        stage.go(MoveStage(x_um=x_um), now_ns)
+        seen += [(t_ns, stage.at(t_ns)) for t_ns in range(now_ns, now_ns + rest_ms * MS, 7 * MS)]
+        now_ns += rest_ms * MS
+        if rest_ms % 3 == 0:
+            stage.halt(now_ns)
+    assert [stage.at(t_ns) for t_ns, _ in seen] == [place for _, place in seen]
+    pieces = list(stage.way(0, asked_ms * MS + 1))
+    assert (pieces[0][0], pieces[-1][1]) == (0, asked_ms * MS + 1)
+    assert all(a[1] == b[0] for a, b in pairwise(pieces))
+    for begins_ns, ends_ns, where in pieces:
+        assert where == stage.at((begins_ns + ends_ns) // 2)
+        assert abs(stage.at(begins_ns).x_um - stage.at(ends_ns).x_um) <= 10.001
+
+
 # --- lamp ---------------------------------------------------------------------------------------------------------
 
 
@@ -175,10 +194,47 @@ def test_the_specimen_is_told_of_all_light_once_and_the_dose_is_its_sum(
 
 
 def test_light_falls_where_the_stage_stood() -> None:
-    lamp = Lamp(LightSettings(), lambda t_ns: StagePosition(x_um=t_ns / MS))
+    lamp = Lamp(LightSettings(), lambda begins_ns, ends_ns: [(begins_ns, ends_ns, StagePosition(x_um=15.0))])
     lamp.expose(10 * MS, 20 * MS, 2.0)
     assert lamp.take(40 * MS) == [Light(10 * MS, 20 * MS, 2.0, StagePosition(x_um=15.0))]
     assert lamp.take(50 * MS) == []
+
+
+@pytest.mark.parametrize("then", [None, MoveStage(x_um=-190.0), "halt"], ids=str)
+def test_light_of_a_way_falls_along_it_whatever_the_stage_does_later(then: MoveStage | str | None) -> None:
+    """An exposure of 100 ms: 50 ms at 0, 40 ms on the way to 80 µm, 10 ms there; what comes then is after it."""
+    microscope, told = (
+        rig(clock := SimulatedClock(), LightSettings(), interval_ms=500.0, exposure_ms=100.0),
+        list[Light](),
+    )
+    microscope._camera._illuminate = told.extend
+    microscope.start()
+    clock.sleep_s(0.050)
+    microscope.apply(MoveStage(x_um=80.0))
+    clock.sleep_s(0.060)
+    if isinstance(then, MoveStage):
+        microscope.apply(then)
+    elif then is not None:
+        microscope.halt()
+    next_frames(microscope, clock, 2)
+    by_place = [(piece.begins_ns // MS, piece.ends_ns // MS, round(piece.stage.x_um)) for piece in told]
+    on_the_way = [(50 + 5 * i, 55 + 5 * i, 5 + 10 * i) for i in range(8)]
+    assert by_place == [(0, 50, 0), *on_the_way, (90, 100, 80)]
+
+
+def test_only_cells_that_the_light_met_have_its_dose() -> None:
+    """A lamp that is always on sweeps over half of the dish; the other half stays as it was."""
+    microscope = rig(clock := SimulatedClock(), LightSettings(follows_camera=False), interval_ms=2000.0)
+    microscope.start()
+    microscope.apply(MoveStage(x_um=-160.0))
+    clock.sleep_s(1.0)
+    microscope.halt()
+    next_frames(microscope, clock, 2)
+    nuclei = microscope.nuclei()
+    beside = nuclei.xy_um[:, 0] > microscope.view_um[0] / 2 + 1.0
+    assert beside.any()
+    assert (nuclei.dose_j_cm2[beside] == 0).all()
+    assert nuclei.dose_j_cm2.max() > 0
 
 
 def test_asking_for_the_dose_changes_nothing() -> None:

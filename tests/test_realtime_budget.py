@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acquisition.commands import Command, Pause, SetExposure, SetInterval, SetLight
+from acquisition.commands import Command, SetExposure, SetInterval, SetLight, Stop
 from realtime.policies.budget import Budget
 from realtime.policy import Dose
 from tests.scenes import header, scene
@@ -25,13 +25,13 @@ class Lamp:
     """From when to when another policy images every 50 ms."""
     dose_mj: float = 0.0
     t_s: float = 0.0
-    paused: bool = False
+    stopped: bool = False
     asked: list[Command] = field(default_factory=list)
     intervals: list[tuple[float, float]] = field(default_factory=list)
 
     def watch(self, policy: Budget, until_s: float) -> None:
         waiting, k = list[tuple[int, Command]](), 0
-        while self.t_s < until_s and not self.paused:
+        while self.t_s < until_s and not self.stopped:
             fast = any(begin <= self.t_s < end for begin, end in self.bursts_s)
             interval_ms = 50.0 if fast else self.interval_ms
             self.dose_mj += self.light_mw * self.exposure_ms / 1000
@@ -56,8 +56,8 @@ class Lamp:
                 self.exposure_ms = exposure_ms
             case SetLight(light_mw):
                 self.light_mw = light_mw
-            case Pause():
-                self.paused = True
+            case Stop():
+                self.stopped = True
 
 
 def budget(**table: object) -> Budget:
@@ -95,7 +95,7 @@ def test_a_burst_that_slow_imaging_cannot_pay_for_is_slowed_down() -> None:
     lamp = Lamp(bursts_s=((100.0, 600.0),))
     lamp.watch(budget(burst_below_ms=100.0, most=1500.0), 600.0)
     assert SetInterval(1500.0) in lamp.asked
-    assert lamp.paused, "the other policy did not listen"
+    assert lamp.stopped, "the other policy did not listen"
     assert lamp.dose_mj <= 6.0
 
 
@@ -103,7 +103,7 @@ def test_bursts_without_end_never_exceed_it() -> None:
     lamp = Lamp(bursts_s=((0.0, 600.0),), latency=2)
     lamp.watch(budget(burst_below_ms=100.0), 600.0)
     assert lamp.dose_mj <= 6.0
-    assert lamp.asked[-1] == Pause()
+    assert lamp.asked[-1] == Stop()
 
 
 def test_without_mj_it_is_the_limit_of_the_run() -> None:
@@ -137,3 +137,8 @@ def test_dark_frames_call_for_nothing() -> None:
 def test_bounds_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ValueError, match="least 9 must not be above most 2"):
         budget(least=9.0, most=2.0)
+
+
+def test_bursts_are_a_matter_of_the_interval() -> None:
+    with pytest.raises(ValueError, match="burst_below_ms is for setting"):
+        budget(setting="light_mw", burst_below_ms=100.0)

@@ -22,6 +22,8 @@ class Rig:
 
     latency: int = 0
     deaf_to: frozenset[int] = frozenset()
+    steps_mw: float = 0.0
+    """Light comes in whole ones of them; 0: as asked."""
     channel: str = "phase"
     exposure_ms: float = 10.0
     light_mw: float = 1.0
@@ -59,7 +61,7 @@ class Rig:
             case SetExposure(exposure_ms):
                 self.exposure_ms = exposure_ms
             case SetLight(light_mw):
-                self.light_mw = light_mw
+                self.light_mw = self.steps_mw * round(light_mw / self.steps_mw) if self.steps_mw else light_mw
 
 
 def channel(**table: object) -> Channel:
@@ -126,6 +128,14 @@ def test_it_asks_again_if_the_way_back_is_lost() -> None:
 
 def test_it_asks_again_after_a_while_if_the_way_there_is_lost() -> None:
     assert Rig(deaf_to=frozenset({0})).watch(channel(repeat_ms=1500.0), [[0.9]] * 8) == "ppppp" + "r" + "pp"
+
+
+def test_a_light_that_is_never_as_asked_costs_no_look_after_the_other() -> None:
+    """A lamp of few steps: 3.3 mW are taken for 3.0."""
+    rig = Rig(steps_mw=0.5)
+    looks = rig.watch(channel(light_mw=3.3, every_s=10.0), [[0.9]] * 36)
+    assert looks == "pp" + "r" * (PATIENCE_FRAMES + 1) + "p" * 20 + "r" * (PATIENCE_FRAMES + 1) + "pp"
+    assert {light for name, _, light in rig.frames if name == "phase"} == {1.0}
 
 
 def test_another_policys_exposure_is_left_alone() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from acquisition.clock import SimulatedClock
-from acquisition.commands import SetInterval, SetLight
+from acquisition.commands import AcquireBurst, SetChannel, SetInterval, SetLight
 from acquisition.frame import Frame
 from models.perception import Perception
 from models.threshold import ThresholdSegmenter
@@ -120,6 +120,24 @@ def test_a_fresh_process_that_begins_in_another_channel_sees_no_cells() -> None:
     assert len(looked(inference, frame(1, "nuclei")).scene.cells) == 3
 
 
+def test_a_process_that_goes_on_in_another_channel_forgets_no_cells_dose() -> None:
+    """Its tracker knows the tracks, but tells them with the next frame in which cells are sought."""
+    film = [frame(k, channel) for k, channel in enumerate(["nuclei", "nuclei", "red", "red", "nuclei"])]
+    alone, before, after = bench("nuclei"), bench("nuclei"), bench("nuclei")
+    for k, seen in enumerate(film[:2]):
+        for inference in (alone, before):
+            inference.look(seen, 1.0 + k)
+    after.tracker.restore(before.tracker.saved())  # type: ignore[attr-defined]
+    after.ledger.restore(before.ledger.saved())
+    for k, seen in enumerate(film[2:], 2):
+        there, here = alone.look(seen, 1.0 + k), after.look(seen, 1.0 + k)
+        assert there is not None
+        assert here is not None
+        assert there.ended_j_cm2 == here.ended_j_cm2 == ()
+    assert here.scene.dose.track_j_cm2 == pytest.approx(there.scene.dose.track_j_cm2)
+    assert len(after.ledger.cell_j_cm2) == 3
+
+
 def test_nobody_changes_the_light_of_another_channels_look() -> None:
     light = Asks(Decision(command=SetLight(2.0), reason="test"))
     inference = bench("nuclei", light=(light, 0.0, False))
@@ -127,6 +145,41 @@ def test_nobody_changes_the_light_of_another_channels_look() -> None:
     other = looked(inference, frame(1, "red"))
     assert other.decisions == []
     assert other.dropped == ["1.light.0 (SetLight) lost the light to the look in channel red"]
+
+
+@dataclass
+class Switches:
+    """Once, on the first frame."""
+
+    to: str
+    asked: bool = False
+
+    def decide(self, scene: Scene) -> Iterable[Decision]:
+        wishes = [] if self.asked else [Decision(command=SetChannel(self.to), reason="test")]
+        self.asked = True
+        return wishes
+
+
+def test_between_a_switch_of_channel_and_the_first_frame_of_it_nothing_is_begun_that_would_hit_it() -> None:
+    """A burst that was decided on the last frame of the base channel would be a whole burst of the dearer one."""
+    burst = Asks(Decision(command=AcquireBurst(50, 5.0), reason="test"))
+    light = Asks(Decision(command=SetLight(2.0), reason="test"))
+    inference = bench("nuclei", a=(Switches("red"), 1.0, False), b=(burst, 0.0, False), c=(light, 0.0, False))
+    film = [frame(0, "nuclei"), frame(1, "nuclei"), frame(2, "red"), frame(3, "nuclei")]
+    kept = [[type(decision.command) for decision in looked(inference, seen).decisions] for seen in film]
+    assert kept == [[SetChannel], [], [AcquireBurst], [AcquireBurst, SetLight]]
+
+
+def test_a_switch_that_was_refused_is_waited_for_until_its_deadline() -> None:
+    burst = Asks(Decision(command=AcquireBurst(50, 5.0), reason="test"))
+    inference = bench("nuclei", a=(Switches("red"), 1.0, False), b=(burst, 0.0, False))
+    kept = [looked(inference, frame(k, "nuclei")).decisions for k in range(60)]
+    deadline_ns = kept[0][0].deadline_ns
+    assert deadline_ns is not None
+    for k, decisions in enumerate(kept[1:], 1):
+        view = frame(k, "nuclei").header
+        assert bool(decisions) == (view.t_ns - view.exposure_ms * 1e6 > deadline_ns)
+    assert kept[-1]
 
 
 # --- shadows --------------------------------------------------------------------------------------------------

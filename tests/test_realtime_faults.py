@@ -139,6 +139,21 @@ def test_identities_outlive_corrupt_frames(run: Runner, tmp_path: Path, how: str
     assert replay(tmp_path / "session").first_difference is None
 
 
+@pytest.mark.parametrize(
+    ("how", "rows", "silent"), [("saturated", 1.0, ("pace", "trigger")), ("zeroed", 1.0, ("pace", "trigger")),
+                                ("saturated", 0.25, ("trigger",))],
+)  # fmt: skip
+def test_a_frame_of_nothing_but_light_or_dark_makes_no_policy_fire(
+    run: Runner, tmp_path: Path, how: str, rows: float, silent: tuple[str, ...]
+) -> None:
+    """No cell is mitotic here. A bright band is taken for one cell: `pace` looks closer, the sorter wants several looks."""
+    faults = ("corrupt_frames.share=0.1", f"corrupt_frames.how={how}", f"corrupt_frames.rows={rows}")
+    assert run(*faults, sets=("microscope.cycle_min=1e6", "microscope.seed=4")).ok
+    assert min(message.n_cells for message in messages(tmp_path, FrameAnalysed)) <= 1, "some frames really are hit"
+    fired = {message.decision.policy for message in messages(tmp_path, OutcomeReached) if message.decision}
+    assert not fired & set(silent)
+
+
 def test_a_stalled_camera_ends_the_run(run: Runner, tmp_path: Path) -> None:
     end = run("stalled_camera.after_s=1", duration_s=60.0, sets=("imaging.stall_s=1",))
     assert not end.ok

@@ -163,6 +163,14 @@ def test_failures_that_are_not_in_a_row_do_not_suspend() -> None:
     assert sum(len(c) for c in complaints) == 5
 
 
+def test_failures_now_and_then_are_reported_less_and_less_often() -> None:
+    bench = Bench(bad=Raises(range(0, 1000, 2)))
+    complaints = [c for i in range(400) for c in bench.inference.look(bench.frame(i), 0.0).complaints]  # type: ignore[union-attr]
+    assert len(complaints) == 10 + 4, "all of the first ten, then the 16th, 32nd, 64th and 128th"
+    assert complaints[-1].endswith("(128 times so far)")
+    assert not bench.inference.policies["bad"].suspended
+
+
 def test_a_slow_policy_is_reported_less_and_less_often() -> None:
     bench = Bench()
     bench.inference.policies = {"slow": PolicyRunner("slow", Slow(bench.clock), SETTINGS, bench.clock)}

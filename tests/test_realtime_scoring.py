@@ -35,10 +35,10 @@ name = "tiny crowd"
 
 [microscope]
 use = "simulated"
-height_px = 128
-width_px = 128
-specimen_um = [84.0, 84.0]
-n_cells = 12
+height_px = 96
+width_px = 96
+specimen_um = [63.0, 63.0]
+n_cells = 10
 nucleus_um = 10.0
 time_factor = 60.0
 cycle_min = 300.0
@@ -71,7 +71,7 @@ duration_s = 90.0
 fast_interval_ms = 500.0
 start_within_ms = 9000.0
 coverage = 0.8
-margin_um = 8.0
+margin_um = 6.0
 
 [[score.arm]]
 name = "pace"
@@ -291,7 +291,7 @@ def test_the_command_makes_tables_json_and_plot(tmp_path: Path) -> None:
 
 def test_worker_processes_give_the_same_numbers(tmp_path: Path) -> None:
     """A process of its own, since Python leaves a helper of its worker processes behind until it ends."""
-    report, short = tmp_path / "score.json", "score.duration_s=20"
+    report, short = tmp_path / "score.json", "score.duration_s=10"
     asked = ["--policy", "stopped", "--seeds", "2", "--jobs", "2", "--set", short, "--json", str(report)]
     command = [
         sys.executable,
@@ -316,7 +316,7 @@ def test_worker_processes_give_the_same_numbers(tmp_path: Path) -> None:
 def test_every_scenario_is_an_ordinary_config_and_its_arms_run(path: Path) -> None:
     """A few frames of each arm."""
     load_config(path)
-    frames_s = 4 * load_config(path).imaging.interval_ms / 1000
+    frames_s = 1.5 * load_config(path).imaging.interval_ms / 1000
     scenario = scenario_of(read_tables(path, [f"score.duration_s={frames_s}"]), path.parent)
     rows = scored(scenario, chosen_arms(scenario, []), [1])
     assert {row.arm for row in rows} == {arm.name for arm in scenario.settings.arm}

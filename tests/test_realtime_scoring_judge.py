@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from scored_runs import MJ_A_FRAME, event, header, look, looks, reached, record
 
 from acquisition.clock import NS_PER_S
-from acquisition.commands import AcquireBurst, MoveStage, PulseSorter, SetInterval
+from acquisition.commands import AcquireBurst, MoveStage, PulseSorter, SetExposure, SetInterval, Stop
 from acquisition.limits import Limits
 from acquisition.simulated.history import TrueEvent
 from realtime.scoring.captures import Footage, false_triggers, in_reach
@@ -13,6 +14,7 @@ from realtime.scoring.effects import Effect, effects_of, n_stale
 from realtime.scoring.judge import judged, snr_held_s
 from realtime.scoring.record import Look
 from realtime.scoring.settings import ScoreSettings
+from realtime.scoring.tables import decision_table
 
 FAST = ScoreSettings(duration_s=100, fast_interval_ms=1000, start_within_ms=10_000, coverage=0.9)
 LOOKS = ScoreSettings(duration_s=100, events="rare", looks=3, places_um=((0.0, 0.0), (200.0, 0.0), (400.0, 0.0)))
@@ -175,6 +177,14 @@ def test_decisions_on_one_frame_take_effect_together() -> None:
     assert effects_of(outcomes, frames) == {"pace": [Effect(1, 1000.0)], "exposure": [Effect(1, 1000.0)]}
 
 
+def test_effect_of_an_exposure_shows_in_a_burst_that_names_itself_alone() -> None:
+    frames = [header(0, 0.0), header(1, 1.0, reason="0.burst.0"), header(2, 2.0, reason="0.burst.0")]
+    frames = [replace(frame, index=k + 5) for k, frame in enumerate(frames)]
+    frames[2] = replace(frames[2], exposure_ms=20.2)  # as the device rounds it
+    assert effects_of([reached(frames[0], SetExposure(20.0))], frames) == {"pace": [Effect(2, 2000.0)]}
+    assert effects_of([reached(frames[0], SetExposure(10.0))], frames) == {}, "as it was: no frame can show it"
+
+
 def test_effect_of_a_move_is_the_first_frame_at_its_target() -> None:
     frames = [header(0, 0.0), header(1, 1.0, at_um=(5.0, 0.0)), header(2, 2.0, at_um=(9.5, 0.0))]
     outcomes = [reached(frames[0], MoveStage(x_um=10.0)), reached(frames[1], MoveStage(x_um=-50.0))]
@@ -203,6 +213,7 @@ def test_what_was_not_done_and_pulses_have_no_effect_in_frames() -> None:
             reached(header(0, 0.0), AcquireBurst(9, 50.0), deadline_s=1.0, checked_s=1.5, done_s=3.0), 1,
             id="a burst that began too late",
         ),
+        pytest.param(reached(header(0, 0.0), Stop(), deadline_s=1.0, checked_s=1.5), 0, id="never too late to stop"),
     ],
 )  # fmt: skip
 def test_stale_decisions(outcome: object, stale: int) -> None:
@@ -241,6 +252,17 @@ def test_a_row_has_it_all() -> None:
     assert (row.arm, row.seed, row.imaged_s, row.n_frames) == ("pace", 3, 100.0, len(frames))
     assert (row.cell_j_cm2, row.overruns, row.outcomes) == (2.0, 0, {"pace": {"done": 1}})
     assert row.dose_mj == MJ_A_FRAME * len(frames)
+
+
+def test_stale_decisions_of_an_arm_stand_once_in_its_table() -> None:
+    late = reached(header(0, 0.0), SetInterval(500), deadline_s=1.0, done_s=1.5)
+    outcomes = [late, reached(header(0, 0.0), AcquireBurst(9, 50.0), policy="burst")]
+    row = judged("both", 1, record(looks(SLOW_S), outcomes=outcomes), FAST, LIMITS)
+    table = decision_table([row])
+    assert table is not None
+    columns = {str(column.header): list(column.cells) for column in table.columns}
+    assert columns["policy"] == ["burst", "pace"]
+    assert columns["stale"] == ["1", ""]
 
 
 def test_a_run_above_its_budget_is_an_overrun() -> None:

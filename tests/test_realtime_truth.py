@@ -107,6 +107,26 @@ def test_a_microscope_that_does_not_know_it_writes_none(tmp_path: Path) -> None:
     assert not (tmp_path / "truth").exists()
 
 
+def test_a_run_that_is_killed_leaves_the_truth_of_most_of_its_time(
+    tmp_path: Path, microscope: SimulatedMicroscope
+) -> None:
+    """Nobody closes the writer."""
+    microscope.cycle_min, microscope.time_factor = 90.0, 60.0
+    clock = SimulatedClock()
+    microscope.open(clock, Imaging(interval_ms=1000.0))
+    microscope.start()
+    writer, file, n_events = TruthWriter(tmp_path, microscope, clock, threaded=False), "truth/events.json", []
+    for _ in range(90):
+        header = next_frame(microscope, clock).header
+        writer.see(header)
+        n_events.append(len(json.loads((tmp_path / file).read_text("utf-8"))) if (tmp_path / file).exists() else None)
+    assert n_events[:19] == [None] * 19
+    assert n_events[25] is not None
+    assert len(set(n_events[25:])) >= 2, "rewritten with what has come since"
+    told = read_parts(tmp_path / "truth" / "cells.parquet")["frame_index"]
+    assert header.index - 21 <= told.max() <= header.index
+
+
 # --- out of the loop's way --------------------------------------------------------------------------------------------
 
 
@@ -192,6 +212,23 @@ def test_a_session_s_tracks_are_judged_by_its_truth(reflexscope: Command, tmp_pa
     assert figures["identity_switches"] == 0
     true = read_ctc(tmp_path / "ctc" / "01_GT")
     assert true.n_frames == len(list(SessionReader(folder).headers()))
+
+
+def test_frames_that_inference_skipped_are_not_held_against_the_tracker(reflexscope: Command, tmp_path: Path) -> None:
+    folder = recorded(tmp_path, *SETTLED, duration_s=2.0)
+    journal = folder / "journal.jsonl"
+    lines = journal.read_text("utf-8").splitlines(keepends=True)
+    analyses = [line for line in lines if '"kind":"analysed"' in line]
+    skipped = set(analyses[2::3])
+    journal.write_text("".join(line for line in lines if line not in skipped), "utf-8")
+    answer = reflexscope("truth", folder, "--out", tmp_path / "ctc")
+    assert f"{len(skipped)} frames that inference skipped are in neither folder" in answer.out
+    answer = reflexscope("evaluate", "tracking", tmp_path / "ctc" / "01_GT", tmp_path / "ctc" / "01_RES", "--json")
+    assert json.loads(answer.out)["TRA"] > 0.95
+    assert read_ctc(tmp_path / "ctc" / "01_GT").n_frames == len(analyses) - len(skipped) > 0
+
+    journal.write_text("".join(line for line in lines if line not in analyses), "utf-8")
+    assert "inference has looked at no frame" in reflexscope.mistake("truth", folder, "--out", tmp_path / "none")
 
 
 def test_lineages_come_through(session: Path, tmp_path: Path) -> None:

@@ -124,6 +124,19 @@ def test_the_stage_comes_back_too_late() -> None:
     assert not watch.told("lost")
 
 
+def test_a_round_with_a_single_look_at_each_place() -> None:
+    """Neighbouring places, cells up to their edges: nobody is believed yet when the stage goes on, all are found again."""
+    watch, places = Watch(), [(270.0 * i, 270.0 * j) for j in range(4) for i in range(5)]
+    for _ in range(3):
+        for stage in places:
+            spots = bystanders(watch.frame + 1, shift_um=(stage[0] + 25, stage[1] - 25))
+            watch.see({f"{stage}: {name}": spot for name, spot in spots.items()}, after_s=1.0, stage=stage)
+    names = sorted({name for ids in watch.ids for name in ids})
+    assert same_identities(watch, names)
+    assert len(watch.told("confirmed")) == len(names) == 720
+    assert not watch.told("lost", "left")
+
+
 def turned(cells: Cells, angle: float, flip: int) -> Cells:
     """The same cells, seen by a camera that was mounted differently: only the map to the stage says so."""
     cosine, sine = 0.5 * np.cos(angle), 0.5 * np.sin(angle)

@@ -6,6 +6,7 @@ import numpy as np
 
 from models.cells import Cells, Floats
 from models.labelling import compiled
+from tracking.tracks import Bools
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Field:
         if self.px_from_um is None:
             return np.full(len(xy_um), np.inf)
         return _inside_um(xy_um, self.px_from_um, self.size_px, self.um_per_px)
+
+    def left_behind(self, seen_um: Floats, inside_um: Floats) -> Bools:
+        """Cells that the field has moved off: expected outside, `inside_um[N]`, and last seen outside, too; none if it stood."""
+        outside: Bools = inside_um < 0
+        return outside & (self.inside_um(seen_um) < 0) if outside.any() else outside
 
 
 @compiled

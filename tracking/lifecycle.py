@@ -8,6 +8,7 @@ from models.cells import Floats
 from tracking.assignment import ALONE, owners
 from tracking.clumps import Merger, is_clump, settle
 from tracking.division import Division
+from tracking.field import Field
 from tracking.motion import Motions
 from tracking.scenery import Scenery
 from tracking.state import MEMORY, TrackState
@@ -66,6 +67,7 @@ def followed(
         missed=np.where(linked, 0, np.where(released, 1, before.missed + 1)),
         away=np.where(linked | released, 0, before.away + (now.seen & ~linked)),
         seen_ns=np.where(linked, cells.t_ns, before.seen_ns),
+        seen_um=np.where(linked[:, None], cells.xy_um[cell_of], before.seen_um) if len(cells) else before.seen_um,
         there=np.where(now.seen, 1.0, there),
         xy_um=moved.xy_um,
         velocity_um_s=moved.velocity_um_s,
@@ -87,11 +89,15 @@ def _smoothed(looks: Floats, newest: Floats) -> Floats:
     return np.where(np.isnan(newest), looks, known + LOOKS_WEIGHT * (newest - known))
 
 
-def counted_away(state: TrackState, inside_um: Floats, diameter_um: float) -> TrackState:
-    """The same, knowing which tracks are so far outside the field, `inside_um[M]`, that they cannot be seen."""
-    if inside_um.min(initial=0.0) > -diameter_um:
+def counted_away(state: TrackState, inside_um: Floats, field: Field, diameter_um: float) -> TrackState:
+    """The same, knowing which tracks are outside the field, `inside_um[M]`, and cannot be seen.
+
+    Either they are so far outside that there is no doubt, or the field has moved off the place where they were last seen.
+    """
+    if inside_um.min(initial=0.0) >= 0:
         return state
-    out_of_view = (inside_um < -(diameter_um + 2 * np.sqrt(state.variance[:, 0]))) & (state.missed > 0)
+    far = inside_um < -(diameter_um + 2 * np.sqrt(state.variance[:, 0]))
+    out_of_view = (far | field.left_behind(state.seen_um, inside_um)) & (state.missed > 0)
     return replace(state, away=state.away + out_of_view)
 
 
@@ -119,6 +125,7 @@ def started(
         missed=none,
         away=none,
         seen_ns=np.full(n, cells.t_ns),
+        seen_um=cells.xy_um[rows],
         there=np.ones(n),
         confirmed=parents > 0,
         xy_um=moved.xy_um,

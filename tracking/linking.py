@@ -190,6 +190,7 @@ def _chances(state: TrackState, inside_um: Floats, scenery: Scenery) -> tuple[Fl
     """
     rates = scenery.rates
     at_edge, hidden = inside_um < scenery.edge_um, state.host > 0
+    at_edge &= ~scenery.field.left_behind(state.seen_um, inside_um)  # the field has left them
     leaves = max(rates.missed_at_edge - rates.missed, VANISHES)
     stays = state.there * (1 - np.where(hidden, 0.0, np.where(at_edge, leaves, VANISHES)))
     missed = np.where(state.confirmed, rates.missed, rates.fading)

@@ -25,6 +25,7 @@ class TrackState:
     missed: Ints  # [M] frames in a row without a cell
     away: Ints  # [M] of which it was out of view
     seen_ns: Ints  # [M] when it last had a cell
+    seen_um: Floats  # [M, 2] and where
     there: Floats  # [M] probability that it is still there, though it may have no cell
     confirmed: Bools  # [M]
     xy_um: Floats  # [M, 2] at the last frame, as are the next two
@@ -77,9 +78,9 @@ def no_tracks(n_classes: int, n_embedding: int) -> TrackState:
     """The state before the first frame."""
     none, numbers = np.empty(0, np.int64), np.empty(0)
     return TrackState(
-        id=none, parent=none, age=none, hits=none, missed=none, away=none, seen_ns=none, there=numbers,
-        confirmed=none.astype(bool), xy_um=numbers.reshape(0, 2), velocity_um_s=numbers.reshape(0, 2),
-        variance=numbers.reshape(0, 3), pace=numbers, looks=numbers.reshape(0, 2), p_class=np.empty((0, n_classes)),
-        embedding=np.empty((0, n_embedding)), label=none, past=np.empty((0, MEMORY, 4)), host=none,
-        clump=numbers.reshape(0, 3),
+        id=none, parent=none, age=none, hits=none, missed=none, away=none, seen_ns=none,
+        seen_um=numbers.reshape(0, 2), there=numbers, confirmed=none.astype(bool), xy_um=numbers.reshape(0, 2),
+        velocity_um_s=numbers.reshape(0, 2), variance=numbers.reshape(0, 3), pace=numbers, looks=numbers.reshape(0, 2),
+        p_class=np.empty((0, n_classes)), embedding=np.empty((0, n_embedding)), label=none,
+        past=np.empty((0, MEMORY, 4)), host=none, clump=numbers.reshape(0, 3),
     )  # fmt: skip

@@ -190,7 +190,7 @@ class CausalTracker:
         known = after.confirmed | (after.hits >= self.confirm_after)
         after, daughters, events = lifecycle.divided(after, known, cell_of, len(scenery.cells), divided, self.next_id)
         inside_um = scenery.field.inside_um(after.xy_um)
-        after = lifecycle.counted_away(after, inside_um, scenery.diameter_um)
+        after = lifecycle.counted_away(after, inside_um, scenery.field, scenery.diameter_um)
         mothers = np.zeros(len(after), dtype=bool)
         mothers[[division.mother for division in divided]] = True
         ends = lifecycle.ended(after, scenery.cells.t_ns, self.max_missed, self.max_away_s * NS_PER_S) & ~mothers

@@ -106,6 +106,8 @@ class SimulatedCamera:
         """Something happened that the exposure under way will show: replace its header and picture."""
         if self._shots and self._shots[-1].header.t_ns > self._clock.now_ns():
             shot = self._shots.pop()
+            if shot.picture is not None:
+                shot.picture.cancel()
             self._shots.append(self._shot(amended(shot.header), shot.begins_ns))
 
     def ready_in_s(self) -> float:

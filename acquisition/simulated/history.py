@@ -64,6 +64,12 @@ class History:
         if place is not None and self._notes[place].end_min > t_min:
             self._notes[place] = self._notes[place]._replace(end_min=t_min)
 
+    def copy(self) -> "History":
+        """What has been noted by now, to be told while more is noted."""
+        other = History()
+        other._notes = self._notes.copy()
+        return other
+
     def told(self, until_min: float, opened_ns: int, ns_per_min: float) -> list[TrueEvent]:
         """All that has begun by then, in the order of beginning; `opened_ns` is when the specimen's life began."""
 

@@ -1,7 +1,7 @@
 """The lamp of the simulated microscope: when light falls on the specimen, how much, and where."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from acquisition.clock import NS_PER_MS, NS_PER_S
@@ -12,6 +12,9 @@ from acquisition.simulated.settings import LightSettings
 KEPT_RECORDS = 10_000
 FOR_EVER_NS = 2**62
 
+Stay = tuple[int, int, StagePosition]
+"""From when to when, ns, and where."""
+
 
 @dataclass(frozen=True)
 class Light:
@@ -21,7 +24,7 @@ class Light:
     ends_ns: int
     light_mw: float
     stage: StagePosition
-    """Where the stage stood in the middle of that time."""
+    """Where the stage was in the middle of that time; it went no further than a cell's width in all of it."""
 
     @property
     def energy_mj(self) -> float:
@@ -41,11 +44,11 @@ class _Glow:
 class Lamp:
     """Lights the specimen while the camera exposes, or all the time that the camera runs; counts every millijoule."""
 
-    def __init__(self, settings: LightSettings, where: Callable[[int], StagePosition]) -> None:
-        """`where` tells where the stage is at a time, ns."""
+    def __init__(self, settings: LightSettings, way: Callable[[int, int], Iterable[Stay]]) -> None:
+        """`way` tells where the stage was from one time, ns, to another that is over."""
         self.lit: deque[tuple[int, int]] = deque(maxlen=KEPT_RECORDS)
         """When light fell on the specimen, (on_ns, off_ns), the latest 10,000 times; the last may lie ahead."""
-        self._settings, self._where = settings, where
+        self._settings, self._way = settings, way
         self._off_delay_ns = round(settings.off_delay_ms * NS_PER_MS)
         self._glows: deque[_Glow] = deque()
         """Light from now on and, where nobody has counted it yet, before: in order, none overlapping."""
@@ -129,4 +132,4 @@ class Lamp:
         begins_ns, ends_ns = max(glow.begins_ns, self._told_ns), min(glow.ends_ns, until_ns)
         if ends_ns <= begins_ns or glow.light_mw <= 0:
             return []
-        return [Light(begins_ns, ends_ns, glow.light_mw, self._where((begins_ns + ends_ns) // 2))]
+        return [Light(begins, ends, glow.light_mw, stage) for begins, ends, stage in self._way(begins_ns, ends_ns)]

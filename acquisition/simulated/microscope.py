@@ -63,7 +63,7 @@ class SimulatedMicroscope(MicroscopeSettings):
         self._world = World.grown(self, self._opened_ns)
         self._chip = Sensor(self.sensor, self.seed, self.height_px, self.width_px)
         self._motors = SimulatedStage(self.specimen_um, self.stage)
-        self._lamp = Lamp(self.light, self._motors.at)
+        self._lamp = Lamp(self.light, self._motors.way)
         self._roi = roi_on(self._chip.shape, SetRoi(0, 0, 0, 0))
         self._imaging = self._checked(replace(imaging, channel=imaging.channel or CHANNELS[0]), self._roi)
         self._camera = SimulatedCamera(

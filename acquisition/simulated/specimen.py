@@ -84,9 +84,10 @@ class Specimen:
             return self._nuclei(t_min)
 
     def history(self, opened_ns: int, ns_per_min: float) -> list[TrueEvent]:
-        """What has happened until the latest moment that `nuclei_at` was asked for."""
+        """What has happened until the latest moment that `nuclei_at` was asked for, which does not wait for the telling."""
         with self._lock:
-            return self._history.told(self._seen_min, opened_ns, ns_per_min)
+            history, seen_min = self._history.copy(), self._seen_min
+        return history.told(seen_min, opened_ns, ns_per_min)
 
     def _nuclei(self, t_min: float) -> Nuclei:
         cells, way = self._cells, (t_min - self._t_min) / STEP_MIN

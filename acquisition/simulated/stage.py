@@ -1,7 +1,10 @@
 """The stage and focus drive of the simulated microscope: they take time, have an end, and play in their gears."""
 
 import math
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from acquisition.clock import NS_PER_MS, NS_PER_S
 from acquisition.commands import MoveStage
@@ -11,6 +14,10 @@ from acquisition.simulated.settings import StageSettings
 
 Axes = tuple[float, float, float]
 NAMES = ("x_um", "y_um", "z_um")
+KEPT_TRIPS = 10_000
+"""Of the past; light is told with the next exposure, which is long before so many moves are over."""
+STEP_UM = 10.0
+"""About a nucleus: light that falls on the way is told in pieces no longer than that."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +39,19 @@ class SimulatedStage:
     def __init__(self, travel_um: tuple[float, float], settings: StageSettings) -> None:
         self._reach_um = (travel_um[0] / 2, travel_um[1] / 2, settings.z_um / 2)
         self._settings, self._settle_ns = settings, round(settings.settle_ms * NS_PER_MS)
-        self._trip = _Trip((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0, 0, 0)
+        self._trips = deque([_Trip((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0, 0, 0)], maxlen=KEPT_TRIPS)
         self._heading = [0.0, 0.0, 0.0]  # sign of each axis's last way; 0 before the first
 
     def at(self, t_ns: int) -> StagePosition:
-        """Where the stage is at `t_ns`, past or future, if nobody sends it elsewhere."""
+        """Where the stage was, or will be if nobody sends it elsewhere; of the past its latest 10,000 trips are known."""
         return StagePosition(*self._place(t_ns))
+
+    def way(self, begins_ns: int, ends_ns: int) -> Iterator[tuple[int, int, StagePosition]]:
+        """That time in pieces (begins_ns, ends_ns, where): in each the stage stands, or goes STEP_UM in x and y at most."""
+        for first_ns, last_ns in pairwise([begins_ns, *self._turns(begins_ns, ends_ns), ends_ns]):
+            n = max(1, math.ceil(math.dist(self._place(first_ns)[:2], self._place(last_ns)[:2]) / STEP_UM))
+            cuts = [first_ns + (last_ns - first_ns) * i // n for i in range(n + 1)]
+            yield from ((a, b, self.at((a + b) // 2)) for a, b in pairwise(cuts) if a < b)
 
     def go(self, move: MoveStage, now_ns: int) -> None:
         """Set off at once, from wherever the stage is. Raises MicroscopeError if that is out of reach."""
@@ -52,14 +66,23 @@ class SimulatedStage:
     def halt(self, now_ns: int) -> None:
         """Stop where it is, at once."""
         here = self._place(now_ns)
-        self._trip = _Trip(here, here, now_ns, now_ns, now_ns)
+        self._trips.append(_Trip(here, here, now_ns, now_ns, now_ns))
 
     def busy(self, now_ns: int) -> bool:
         """True while moving or settling."""
-        return now_ns < self._trip.settled_ns
+        return now_ns < self._trips[-1].settled_ns
+
+    def _turns(self, after_ns: int, before_ns: int) -> list[int]:
+        """When the stage set off or arrived, in order."""
+        turns = set[int]()
+        for trip in reversed(self._trips):
+            turns |= {t_ns for t_ns in (trip.begins_ns, trip.arrives_ns) if after_ns < t_ns < before_ns}
+            if trip.begins_ns <= after_ns:
+                break
+        return sorted(turns)
 
     def _place(self, t_ns: int) -> Axes:
-        trip = self._trip
+        trip = next((trip for trip in reversed(self._trips) if trip.begins_ns <= t_ns), self._trips[0])
         if t_ns >= trip.arrives_ns:
             return trip.target
         way = max(0, t_ns - trip.begins_ns) / max(1, trip.arrives_ns - trip.begins_ns)
@@ -78,7 +101,8 @@ class SimulatedStage:
     def _set_off(self, start: Axes, target: Axes, now_ns: int) -> None:
         distance_um = math.dist(start, target)
         arrives_ns = now_ns + round(distance_um / self._settings.speed_um_s * NS_PER_S)
-        self._trip = _Trip(start, target, now_ns, arrives_ns, arrives_ns + self._settle_ns * (distance_um > 0))
+        settled_ns = arrives_ns + self._settle_ns * (distance_um > 0)
+        self._trips.append(_Trip(start, target, now_ns, arrives_ns, settled_ns))
 
     def _within_reach(self, axis: int, target_um: float) -> float:
         if abs(target_um) > self._reach_um[axis]:

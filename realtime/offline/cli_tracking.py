@@ -104,6 +104,8 @@ def truth(
     with progress_bar("drawing", 2 * len(told)) as done, written(out):
         true, found = told.write(out, done)
     _say(f"truth: {counted(len(told), 'frame')}, {_tracks(true)} → {out / GT}")
+    if told.n_skipped:
+        _say(f"{counted(told.n_skipped, 'frame')} that inference skipped are in neither folder")
     _say(f"the run: {_tracks(found)} → {out / RES}, drawn with the true outlines of the cells that they were on")
     _say(f"judge it: reflexscope evaluate tracking {out / GT} {out / RES}")
 

@@ -19,6 +19,7 @@ from realtime.plugins import ConfigError
 from realtime.session.disk import CONFIG, TRACKS
 from realtime.session.reader import SessionReader
 from realtime.session.truth import CELLS, TRUTH, read_truth
+from realtime.wire import FrameAnalysed
 from tracking.lineages import Lineages
 from tracking.tracks import Ints
 
@@ -28,7 +29,10 @@ DOT_PX = 2
 
 
 class SessionTruth:
-    """The frames of a session, each with what was really in it."""
+    """The frames of a session that inference has looked at, each with what was really in it.
+
+    What it skipped is a matter of its speed: as frames without a cell they would count against the tracker.
+    """
 
     def __init__(self, session: Path) -> None:
         """Raises ConfigError for a session without truth, RecordingError for one that cannot be read."""
@@ -40,7 +44,14 @@ class SessionTruth:
         self._session = session
         self._columns = read_truth(session)
         told = set(self._columns["frame_index"].tolist())
-        self._headers = [header for header in SessionReader(session).headers() if header.index in told]
+        records = SessionReader(session).records()
+        analysed = {message.frame_index for message in records if isinstance(message, FrameAnalysed)}
+        headers = [header for header in SessionReader(session).headers() if header.index in told]
+        self._headers = [header for header in headers if header.index in analysed]
+        self.n_skipped = len(headers) - len(self._headers)
+        """Frames whose truth is known, and that inference has not looked at."""
+        if not self._headers:
+            raise ConfigError(f"{session}: inference has looked at no frame of it, so there is nothing to judge")
         self._require_one_size()
         config = config_from(tomllib.loads((session / CONFIG).read_text("utf-8"))["config"], session)
         microscope = config.microscope.build()

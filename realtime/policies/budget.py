@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from acquisition.clock import NS_PER_MS, NS_PER_S
-from acquisition.commands import Command, NotNegative, Pause, Positive, SetExposure, SetInterval, SetLight
+from acquisition.commands import Command, NotNegative, Positive, SetExposure, SetInterval, SetLight, Stop
 from acquisition.frame import FrameHeader
 from realtime.decisions import Decision
 from realtime.policy import Scene
@@ -23,7 +23,9 @@ class Budget:
 
     Reckoned anew in every frame: what another policy spends in a burst is paid back by slower imaging, what it spares may
     be spent later. Faster frames than `burst_below_ms` are such a burst and are left alone, as long as the slowest imaging
-    allowed could still make good for it. When there is no light left for another frame, the run is paused.
+    allowed could still make good for it; from then on the interval is asked for with every frame, so that by priority nobody
+    else's is taken instead. When there is no light left for another frame the experiment is over and the run
+    ends: a pause would last for ever, since no policy sees a frame in it.
     """
 
     duration_s: Positive
@@ -47,6 +49,8 @@ class Budget:
     _asked_ns: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        if self.burst_below_ms and self.setting != "interval_ms":
+            raise ValueError(f'burst_below_ms is for setting = "interval_ms", not for "{self.setting}"')
         if self.least > self.most:
             raise ValueError(f"least {self.least:g} must not be above most {self.most:g}")
 
@@ -60,11 +64,8 @@ class Budget:
         if math.isinf(left_mj) or frame.light_mw <= 0:
             return ()
         if left_mj <= 0:
-            return (
-                Decision(
-                    command=Pause(), reason=f"less than {reserve_mj:.3g} mJ are left, the light of a frame or two"
-                ),
-            )
+            reason = f"the light is spent: less than {reserve_mj:.3g} mJ are left, a frame or two"
+            return (Decision(command=Stop(), reason=reason),)
         if left_s <= 0 or not scene.segmented or self._is_burst(frame, left_mj, left_s):
             return ()
         return self._spread(frame, left_mj, left_s)
@@ -72,9 +73,12 @@ class Budget:
     def _spread(self, frame: FrameHeader, left_mj: float, left_s: float) -> Iterable[Decision]:
         now = float(getattr(frame, self.setting))
         wish = min(max(self._lasting(frame, left_mj / left_s), self.least), self.most)
-        if abs(wish / now - 1) <= self.deadband or self._awaited(now, frame.t_ns):
+        is_near = abs(wish / now - 1) <= self.deadband
+        is_held = self.burst_below_ms > 0 and not self._affords_bursts(frame, left_mj, left_s)
+        if (is_near and not is_held) or self._awaited(now, frame.t_ns):
             return ()
-        self._asked, self._asked_ns = wish, frame.t_ns
+        if not is_near:
+            self._asked, self._asked_ns = wish, frame.t_ns
         return (Decision(command=self._command(wish), reason=f"{left_mj:.3g} mJ for {left_s:.0f} s"),)
 
     def _lasting(self, frame: FrameHeader, mj_s: float) -> float:
@@ -85,9 +89,11 @@ class Budget:
 
     def _is_burst(self, frame: FrameHeader, left_mj: float, left_s: float) -> bool:
         """Faster than this policy images, and slow frames could still pay for it."""
-        if self.setting != "interval_ms" or frame.interval_ms >= self.burst_below_ms:
-            return False
-        return left_mj >= frame_mj(frame) * (1000 * left_s / self.most)
+        is_fast = self.setting == "interval_ms" and frame.interval_ms < self.burst_below_ms
+        return is_fast and self._affords_bursts(frame, left_mj, left_s)
+
+    def _affords_bursts(self, frame: FrameHeader, left_mj: float, left_s: float) -> bool:
+        return left_mj >= frame_mj(frame) * (1000 * left_s / self.most + FORESEEN_FRAMES)
 
     def _command(self, value: float) -> Command:
         match self.setting:

@@ -14,6 +14,8 @@ from tracking.tracks import EventKind
 
 SAME = 0.01
 """An interval counts as the burst's within 1 %: cameras round it."""
+JITTER_FRAMES = 1.5
+"""So far the number of frames may be off what their times say."""
 
 
 @dataclass(kw_only=True)
@@ -21,7 +23,7 @@ class Burst(Sought):
     """A burst for a cell whose looks agree, or for an event; every track gets its own few.
 
     Nobody else changes how frames are taken while a burst lasts: its frames come as they were declared, and the next decision
-    takes effect at its end. A burst of which no frame is seen within `repeat_ms` was refused, and is not counted.
+    takes effect at its end. A burst of which there is no sign within `repeat_ms` was refused, and is not counted.
     """
 
     n_frames: AtLeastOne
@@ -87,12 +89,22 @@ class Burst(Sought):
         """The burst that was asked for has begun, or it will not: then it is as if it had not been asked for."""
         if self._asked is None:
             return
-        if frame.reason.startswith(f"{self._asked.index}.") and math.isclose(
-            frame.interval_ms, self.interval_ms, rel_tol=SAME
-        ):
+        if self._is_shown(frame, self._asked) or self._is_missed(frame, self._asked):
             self._asked = None
         elif frame.t_ns - self._asked.t_ns >= self.repeat_ms * NS_PER_MS:
             self._asked, self._free_ns = None, -math.inf
             self._n_fired -= 1
             if self._asked_for in self._fired:
                 self._fired[self._asked_for] -= 1
+
+    def _is_shown(self, frame: FrameHeader, asked: FrameHeader) -> bool:
+        is_fast = math.isclose(frame.interval_ms, self.interval_ms, rel_tol=SAME)
+        return is_fast and frame.reason.startswith(f"{asked.index}.")
+
+    def _is_missed(self, frame: FrameHeader, asked: FrameHeader) -> bool:
+        """It took place between two looks: more frames have been taken than the interval, the same as before, allows."""
+        if not math.isclose(frame.interval_ms, asked.interval_ms, rel_tol=SAME):
+            return False
+        n_slow = (frame.t_ns - asked.t_ns) / NS_PER_MS / asked.interval_ms
+        n_more = self.n_frames * (1 - self.interval_ms / asked.interval_ms)
+        return frame.index - asked.index - n_slow >= max(n_more / 2, JITTER_FRAMES)

@@ -105,6 +105,8 @@ class Channel(Sought):
             self._seen_ns |= dict.fromkeys(_in_view(scene), frame.t_ns)
         if self._looking and self._n_good < self.frames and self._n_frames < self.frames + PATIENCE_FRAMES:
             return []
+        if self._looking and self._n_good < self.frames:  # never as asked: another try at once would end no better
+            self._seen_ns |= dict.fromkeys([*self._looks.agreeing(self.looks), *_in_view(scene)], frame.t_ns)
         self._looking, self._asked_ns = False, -math.inf
         reason = f"{self._n_good} frames in {self.channel} are enough"
         commands = [SetChannel(self.base), *_changes(frame, *self._before)]

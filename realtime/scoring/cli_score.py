@@ -50,9 +50,7 @@ def score(
         f"{scenario.config.rig.name}: {seeds} seeds from {first_seed}, {perception} perception; means and 95 % intervals"
     )
     show(console, rows)
-    _say(
-        f"{took_s:.0f} s with {jobs} process{'es' if jobs > 1 else ''}: {took_s * jobs / seeds:.1f} s of a core for each seed"
-    )
+    _say(f"{took_s:.0f} s of wall time with {jobs} process{'es' if jobs > 1 else ''}, {took_s / seeds:.1f} s a seed")
     if json is not None:
         write_report(json, scenario, arms, rows, perception)
     if plot is not None:

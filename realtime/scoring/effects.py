@@ -8,13 +8,25 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from acquisition.clock import NS_PER_MS
-from acquisition.commands import AcquireBurst, MoveStage, PulseSorter
+from acquisition.commands import (
+    AcquireBurst,
+    MoveStage,
+    Pause,
+    PulseSorter,
+    SafeState,
+    SetChannel,
+    SetExposure,
+    SetLight,
+    Stop,
+)
 from acquisition.frame import FrameHeader
 from realtime.decisions import Decision
 from realtime.wire import OutcomeReached
 
 ARRIVED_UM = 1.0
 """A frame was taken at a move's target if it was taken this near to it."""
+SHOWN: dict[type, str] = {SetExposure: "exposure_ms", SetLight: "light_mw", SetChannel: "channel"}
+"""Where a frame shows what a command asked for."""
 CHECKED = 2
 """Place of `checked` among OutcomeReached.ends_ns."""
 
@@ -39,9 +51,10 @@ def n_stale(outcomes: Sequence[OutcomeReached]) -> int:
     """Decisions that were carried out although their deadline had passed.
 
     What is done at once counts by the time at which it was done; a move, a burst and a pulse take time, so they count
-    by the time at which the Guard let them begin.
+    by the time at which the Guard let them begin. It is never too late to make the rig safe.
     """
-    return sum(_acted_ns(reached) > _deadline_ns(reached) for reached in outcomes if reached.outcome.status == "done")
+    done = (reached for reached in outcomes if reached.outcome.status == "done")
+    return sum(_acted_ns(reached) > _deadline_ns(reached) for reached in done)
 
 
 def effects_of(outcomes: Sequence[OutcomeReached], frames: Sequence[FrameHeader]) -> dict[str, list[Effect]]:
@@ -54,19 +67,38 @@ def effects_of(outcomes: Sequence[OutcomeReached], frames: Sequence[FrameHeader]
             continue
         source = by_index[decision.frame_index]
         later = frames[bisect_right(frames, source.index, key=lambda frame: frame.index) :]
-        shown = next(_showing(decision, later), None)
+        shown = next(_showing(decision, source, later), None)
         if shown is not None:
             effect = Effect(shown.index - source.index, (shown.t_ns - source.t_ns) / NS_PER_MS)
             effects.setdefault(decision.policy, []).append(effect)
     return dict(sorted(effects.items()))
 
 
-def _showing(decision: Decision, frames: Sequence[FrameHeader]) -> Iterator[FrameHeader]:
-    """A frame names only the last of the decisions on one frame that changed the imaging; they took effect together."""
+def _showing(decision: Decision, source: FrameHeader, frames: Sequence[FrameHeader]) -> Iterator[FrameHeader]:
+    """A frame names only the last decision that changed the imaging; others on the same frame took effect together.
+
+    So a decision is also shown by the first frame that has what it asked for and `source` had not: in a burst frames name
+    the burst alone.
+    """
     if isinstance(decision.command, MoveStage):
         return (frame for frame in frames if _is_at(frame, decision.command))
-    of_same_frame = f"{decision.frame_index}."
-    return (frame for frame in frames if frame.reason.startswith(of_same_frame))
+    of_same_frame, setting = f"{decision.frame_index}.", SHOWN.get(type(decision.command))
+    if setting is None:
+        return (frame for frame in frames if frame.reason.startswith(of_same_frame))
+    asked, had = getattr(decision.command, setting), getattr(source, setting)
+    changes = not _same(asked, had)
+    return (
+        frame
+        for frame in frames
+        if frame.reason.startswith(of_same_frame) or (changes and _same(asked, getattr(frame, setting)))
+    )
+
+
+def _same(one: float | str, other: float | str) -> bool:
+    """Devices round: within 1 %."""
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    return math.isclose(one, other, rel_tol=0.01)
 
 
 def _is_at(frame: FrameHeader, move: MoveStage) -> bool:
@@ -82,5 +114,7 @@ def _acted_ns(reached: OutcomeReached) -> int:
 
 
 def _deadline_ns(reached: OutcomeReached) -> float:
-    deadline_ns = reached.decision.deadline_ns if reached.decision is not None else None
+    if reached.decision is None or isinstance(reached.decision.command, Pause | Stop | SafeState):
+        return math.inf
+    deadline_ns = reached.decision.deadline_ns
     return math.inf if deadline_ns is None else deadline_ns

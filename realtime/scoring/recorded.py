@@ -75,14 +75,16 @@ def write_recorded(path: Path, session: Path, scores: Sequence[RecordedScore]) -
 
 def recorded_table(scores: Sequence[RecordedScore]) -> Table:
     """A row a policy."""
-    table = Table("policy", box=None, pad_edge=False)
-    for heading in ("decisions", "an hour", "events", "caught", "reaction ms", "false triggers", "events from"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    told_by = ", ".join(sorted({score.events_from for score in scores}))
+    table = Table(title=f"events as told by {told_by}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("policy", no_wrap=True)
+    for heading in ("decisions", "an hour", "events", "caught", "reaction ms", "false triggers"):
+        table.add_column(heading, justify="right")
     for score in scores:
         reaction = f"{sum(score.reactions_ms) / len(score.reactions_ms):.0f}" if score.reactions_ms else "–"
         table.add_row(
             score.policy, str(score.decisions), f"{score.per_hour:.3g}", str(score.events), str(score.caught), reaction,
-            str(score.false_triggers), score.events_from,
+            str(score.false_triggers),
         )  # fmt: skip
     return table
 

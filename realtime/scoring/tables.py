@@ -61,12 +61,13 @@ def decision_table(rows: Sequence[Row]) -> Table | None:
     for name in (*columns, "stale", "overruns", "effect\nframes", "effect\nms"):
         table.add_column(name, justify="right", no_wrap=True)
     for arm, own in by_arm(rows).items():
+        of_arm = [str(sum(row.stale for row in own)), str(sum(row.overruns for row in own))]
         for policy in sorted({policy for row in own for policy in row.outcomes}):
             counts = [sum(row.outcomes.get(policy, {}).get(status, 0) for row in own) for status in columns]
             effects = [effect for row in own for effect in row.effects.get(policy, [])]
             frames, ms = ([getattr(effect, name) for effect in effects] for name in ("frames", "ms"))
-            sums = (*counts, sum(row.stale for row in own), sum(row.overruns for row in own))
-            table.add_row(arm, policy, *map(str, sums), _middle(frames), _middle(ms))
+            table.add_row(arm, policy, *map(str, counts), *of_arm, _middle(frames), _middle(ms))
+            of_arm = ["", ""]  # of all its policies together
     return table if table.rows else None
 
 

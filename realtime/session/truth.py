@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from acquisition.clock import Clock
+from acquisition.clock import NS_PER_S, Clock
 from acquisition.frame import FrameHeader
 from acquisition.microscope import Microscope, TellsTruth
 from acquisition.simulated.biology import PHASES
@@ -21,6 +21,11 @@ TRUTH, CELLS, EVENTS = "truth", "cells.parquet", "events.json"
 MOST_WAITING = 200
 """Frames whose truth may wait for the disk; of further ones it is lost."""
 PATIENCE_S = 10.0
+PART_NS = 20 * NS_PER_S
+"""Rarely enough that what writing takes from the loop is not seen in one frame of a hundred."""
+EVENTS_NS = 20 * NS_PER_S
+EVENTS_SHARE = 0.01
+"""The most of the time that may go into telling again, while the run goes on, what has happened."""
 
 
 class TruthWriter:
@@ -33,7 +38,8 @@ class TruthWriter:
         self._folder, self._microscope = folder / TRUTH, microscope
         self._folder.mkdir(parents=True)
         warm_up()
-        self._table = PartTable(self._folder / CELLS, clock, {"phase": PHASES})
+        self._table = PartTable(self._folder / CELLS, clock, {"phase": PHASES}, PART_NS)
+        self._clock, self._events_due_ns = clock, clock.now_ns() + EVENTS_NS
         self._waiting: queue.Queue[tuple[FrameHeader, Nuclei] | None] = queue.Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._work, name="truth-writer", daemon=True) if threaded else None
         if self._thread is not None:
@@ -52,12 +58,11 @@ class TruthWriter:
 
     def close(self) -> str:
         """Write the rest, and what has happened, while the microscope is still open; what is missing, in words."""
-        events = msgspec.json.encode(self._microscope.history())
         if not self.stop():
             return f"the disk did not take the truth within {PATIENCE_S:g} s: {self._folder} is not whole"
         try:
             self._table.close_part()
-            write_whole(self._folder / EVENTS, msgspec.json.format(events, indent=1) + b"\n")
+            self._write_events()
         except OSError as error:
             self._problem = self._problem or str(error)
         if not self.n_lost and not self._problem:
@@ -85,9 +90,19 @@ class TruthWriter:
             return
         try:
             self._table.add_rows(table_of(nuclei, header))
+            if self._clock.now_ns() >= self._events_due_ns:
+                self._write_events()
         except OSError as error:
             self._problem = str(error)
             self.n_lost += 1
+
+    def _write_events(self) -> None:
+        """All that has happened by now, and when to do so again: a killed run has the truth of most of its time."""
+        began_ns = self._clock.now_ns()
+        events = msgspec.json.encode(self._microscope.history())
+        write_whole(self._folder / EVENTS, msgspec.json.format(events, indent=1) + b"\n")
+        now_ns = self._clock.now_ns()
+        self._events_due_ns = now_ns + max(EVENTS_NS, round((now_ns - began_ns) / EVENTS_SHARE))
 
 
 def read_truth(session: Path) -> Columns:
