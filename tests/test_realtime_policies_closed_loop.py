@@ -88,21 +88,6 @@ def test_pace_spends_in_bursts_and_budget_pays_it_back() -> None:
     assert seen[-1].scene.t_s > 54
 
 
-def test_the_light_lasts_although_pace_wants_fast_frames_for_ever() -> None:
-    pace = {
-        "use": "pace", "signal": "feature:area_um2", "high": 10.0, "low": 1.0,
-        "fast_interval_ms": 50.0, "slow_interval_ms": 400.0,
-    }  # fmt: skip
-    budget = {
-        "use": "budget", "duration_s": 60.0, "least": 400.0, "most": 4000.0, "burst_below_ms": 100.0, "priority": 1,
-    }  # fmt: skip
-    seen = film(60.0, pace, budget, limits={"dose_mj": 1.0})
-    times_s = [analysis.scene.t_s for analysis in seen]
-    assert times_s[-1] - times_s[0] > 54
-    assert np.diff(times_s).max() < 4.5
-    assert 0.85 < seen[-1].scene.dose.total_mj <= 1.0
-
-
 def test_channel_looks_at_the_cytoplasm_now_and_then() -> None:
     policy = {
         "use": "channel", "feature": "area_um2", "feature_min": 10.0, "looks": 1, "of": 1, "channel": "cytoplasm",

@@ -23,8 +23,7 @@ class Budget:
 
     Reckoned anew in every frame: what another policy spends in a burst is paid back by slower imaging, what it spares may
     be spent later. Faster frames than `burst_below_ms` are such a burst and are left alone, as long as the slowest imaging
-    allowed could still make good for it; from then on the interval is asked for with every frame, so that by priority nobody
-    else's is taken instead. When there is no light left for another frame the experiment is over and the run
+    allowed could still make good for it. When there is no light left for another frame the experiment is over and the run
     ends: a pause would last for ever, since no policy sees a frame in it.
     """
 
@@ -73,12 +72,9 @@ class Budget:
     def _spread(self, frame: FrameHeader, left_mj: float, left_s: float) -> Iterable[Decision]:
         now = float(getattr(frame, self.setting))
         wish = min(max(self._lasting(frame, left_mj / left_s), self.least), self.most)
-        is_near = abs(wish / now - 1) <= self.deadband
-        is_held = self.burst_below_ms > 0 and not self._affords_bursts(frame, left_mj, left_s)
-        if (is_near and not is_held) or self._awaited(now, frame.t_ns):
+        if abs(wish / now - 1) <= self.deadband or self._awaited(now, frame.t_ns):
             return ()
-        if not is_near:
-            self._asked, self._asked_ns = wish, frame.t_ns
+        self._asked, self._asked_ns = wish, frame.t_ns
         return (Decision(command=self._command(wish), reason=f"{left_mj:.3g} mJ for {left_s:.0f} s"),)
 
     def _lasting(self, frame: FrameHeader, mj_s: float) -> float:
@@ -89,11 +85,8 @@ class Budget:
 
     def _is_burst(self, frame: FrameHeader, left_mj: float, left_s: float) -> bool:
         """Faster than this policy images, and slow frames could still pay for it."""
-        is_fast = self.setting == "interval_ms" and frame.interval_ms < self.burst_below_ms
-        return is_fast and self._affords_bursts(frame, left_mj, left_s)
-
-    def _affords_bursts(self, frame: FrameHeader, left_mj: float, left_s: float) -> bool:
-        return left_mj >= frame_mj(frame) * (1000 * left_s / self.most + FORESEEN_FRAMES)
+        is_fast = frame.interval_ms < self.burst_below_ms
+        return is_fast and left_mj >= frame_mj(frame) * (1000 * left_s / self.most)
 
     def _command(self, value: float) -> Command:
         match self.setting:
