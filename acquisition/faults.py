@@ -74,9 +74,11 @@ class SlowStage(Fault, frozen=True, kw_only=True):
 
 
 class LightStaysOn(Fault, frozen=True, kw_only=True):
-    """Once on, the light does not go off any more, whoever asks, and its device reads back that it is on."""
+    """The light does not go off any more, whoever asks, and burns on between exposures: its device says so, and every
+    millijoule counts."""
 
     after_s: NotNegative = 5.0
+    """Before, it obeys."""
 
 
 class ClockJump(Fault, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Any microscope, with faults: everything else is passed on to the one inside."""
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -37,7 +38,7 @@ def with_faults(microscope: Microscope, faults: Faults, to_rescue: bool = False)
 class FaultyMicroscope:
     """A microscope in which chosen things go wrong.
 
-    A stuck light is on from the moment at which it should have gone off, and seen in state(), dose_mj() and make_safe().
+    A stuck light burns from the moment at which its fault is due, and is seen in state(), dose_mj() and make_safe().
     """
 
     def __init__(self, inner: Microscope, faults: Faults, to_rescue: bool = False) -> None:
@@ -63,50 +64,47 @@ class FaultyMicroscope:
         self._clock, self._began_ns, self._lost_at_stall = clock, None, None
         self._renew()
         if self._to_rescue and self._faults.light_stays_on is not None:
-            self._light.stay_on(imaging.light_mw, clock.now_ns())
+            self._light.stick(imaging.light_mw, 0.0, clock.now_ns())
         return self.inner.open(clock, imaging)
 
     def start(self) -> None:
         self._is_running = True
         self.inner.start()
-        self._light.is_wanted(self._clock.now_ns())
         if self._began_ns is None:
             self._began_ns = self._clock.now_ns()
 
     def stop(self) -> None:
         """Frames that are held back are lost: their indices were given out."""
-        was_lit, light_mw = self._lit_now()
-        self.inner.stop()
+        self._end_imaging(self.inner.stop)
         self._frames.drop()
-        self._leave_on(was_lit, light_mw)
 
     def make_safe(self) -> None:
         self._stage.halt()
-        was_lit, light_mw = self._lit_now()
-        self.inner.make_safe()
+        self._end_imaging(self.inner.make_safe)
         self._frames.drop()
-        self._leave_on(was_lit, light_mw)
         self._light.complain()
 
     def close(self) -> None:
         """The one inside is closed in any case; a light that stays on is told unless make_safe() has said it."""
-        was_lit, light_mw = self._lit_now()
-        self.inner.close()
-        self._leave_on(was_lit, light_mw)
+        self._end_imaging(self.inner.close)
         self._light.complain(once=True)
 
-    def _lit_now(self) -> tuple[bool, float]:
-        """Whether a stuck light is lit, and its power, as imaging ends; one that does not answer is ended all the same."""
-        was_running, self._is_running = self._is_running, False
-        if was_running and not self._light.may_go_off(self._running_s()):
-            with suppress(MicroscopeError):
-                state = self.inner.state()
-                return state.shutter_open, state.light_mw
-        return False, 0.0
+    def _end_imaging(self, end: Callable[[], None]) -> None:
+        self._look_at_light()
+        self._is_running = False
+        end()
 
-    def _leave_on(self, was_lit: bool, light_mw: float) -> None:
-        if was_lit:
-            self._light.stay_on(light_mw, self._clock.now_ns())
+    def _look_at_light(self) -> None:
+        """Once its fault is due, a light that is on sticks. A rig that does not answer must not keep anyone from ending it."""
+        if self._is_running and self._light.is_due(self._running_s()):
+            with suppress(MicroscopeError):
+                if (light_mw := self.inner.state().light_mw) > 0:
+                    self._light.stick(light_mw, self.inner.dose_mj(), self._clock.now_ns())
+
+    def _turn_light(self) -> None:
+        """What was asked of the devices may have changed the power of a light that is stuck."""
+        if self._light.is_on:
+            self._light.turn_to(self.inner.state().light_mw, self._clock.now_ns())
 
     def _running_s(self) -> float:
         """Since the first start(); below 0 before it."""
@@ -122,6 +120,7 @@ class FaultyMicroscope:
 
     def poll_frame(self) -> Frame | None:
         self._drive()
+        self._look_at_light()
         frame = self.inner.poll_frame()
         if self._stalled():
             return None
@@ -135,7 +134,7 @@ class FaultyMicroscope:
         return inside + self._frames.n_lost
 
     def dose_mj(self) -> float:
-        return self.inner.dose_mj() + self._light.dose_mj(self._clock.now_ns())
+        return self._light.dose_mj(self.inner.dose_mj(), self._clock.now_ns())
 
     def exhausted(self) -> bool:
         return self.inner.exhausted() and self._frames.due_in_s(self._clock.now_ns()) is None
@@ -156,6 +155,7 @@ class FaultyMicroscope:
             self._stage.go(command, self._clock.now_ns(), self._running_s())
         else:
             self.inner.apply(command)
+            self._turn_light()
 
     def busy(self) -> bool:
         self._drive()
@@ -169,7 +169,7 @@ class FaultyMicroscope:
         self.inner.set_gate(opened)
 
     def state(self) -> DeviceState:
-        """As read back, a light included that is on although it should be off."""
+        """As read back, a light included that does not go off any more."""
         state = self.inner.state()
         return dataclasses.replace(state, shutter_open=state.shutter_open or self._light.is_on)
 

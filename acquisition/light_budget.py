@@ -95,6 +95,18 @@ class LightBudget:
 
     # --- what may happen yet -----------------------------------------------------------------------------------------
 
+    def first_is_too_dear(self) -> str | None:
+        """Why not even one frame can be taken before the run has begun; None if it can."""
+        reserve_mj, limits = self.reserve_mj(), self._limits
+        due_mj, what = self._next_mj() + reserve_mj, "one frame with its reserve" if reserve_mj else "one frame"
+        less = "lower imaging.exposure_ms or imaging.light_mw, or raise the limit"
+        if due_mj > limits.dose_mj * EXACT:
+            return f"{what} costs {due_mj:.3g} mJ, more than limits.dose_mj {limits.dose_mj:g} allows; {less}"
+        if due_mj > self.place_left_mj() * EXACT:
+            each, allowed = self._field.j_cm2(due_mj), f"limits.place_j_cm2 {limits.place_j_cm2:g}"
+            return f"{what} costs {each:.3g} J/cm², more than {allowed} allows; {less}"
+        return None
+
     def spent(self, idle_s: float, runs: bool) -> str | None:
         """Why the run must end now, before a budget is exceeded; None if the next frame is within both.
 

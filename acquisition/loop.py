@@ -94,16 +94,15 @@ class AcquisitionLoop:
         return self.end or RunEnd(False, "the acquisition loop was interrupted")
 
     def start(self) -> None:
-        """Begin to image, unless the light budget is too small for a single frame."""
+        """Begin to image. Raises MicroscopeError, also if a light budget is too small for a single frame."""
         lit_share, duty_cycle = self._capabilities.lit_share, self._limits.duty_cycle
         if lit_share is not None and lit_share > duty_cycle:
             raise MicroscopeError(
                 f"{self._capabilities.name} lights the sample {lit_share:.0%} of the time whatever the exposure, "
                 f"limits.duty_cycle allows {duty_cycle:.0%}; wire the shutter to the camera, take single frames, or allow it"
             )
-        if spent := self._desk.light.spent(0.0, runs=False):
-            self._desk.end = RunEnd(True, spent)
-            return
+        if too_dear := self._desk.light.first_is_too_dear():
+            raise MicroscopeError(too_dear)
         self._desk.resume()
         self._started_ns = self._turned_ns = self._clock.now_ns()
 
@@ -129,7 +128,8 @@ class AcquisitionLoop:
         try:
             self._microscope.make_safe()
         except MicroscopeError as error:
-            self._desk.end = RunEnd(False, f"{why}; and the rig could not be made safe: {error}", rig_safe=False)
+            more = "" if str(error) in why else f": {error}"  # what ended the run may have been just this
+            self._desk.end = RunEnd(False, f"{why}; and the rig could not be made safe{more}", rig_safe=False)
         finally:
             self._clock.sleep_s(self._capabilities.off_delay_ms / 1000)  # what glows after is light of this run
             self._desk.account()

@@ -14,6 +14,14 @@ NO_FEATURES: tuple[str, ...] = ()
 ONE_CLASS: tuple[str, ...] = ("cell",)
 
 
+class UnknownName(KeyError):
+    """A class or a feature that a run does not have; the message says which it has."""
+
+    def __str__(self) -> str:
+        """As it was written: a KeyError shows its message as Python would write it in a program."""
+        return str(self.args[0])
+
+
 @dataclass(frozen=True)
 class Cells:
     """What perception found in one frame; N cells, F extra features, K classes.
@@ -67,11 +75,13 @@ class Cells:
             return column
         if name not in self.feature_names:
             known = ", ".join(("area_um2", "mean_intensity", *self.feature_names))
-            raise KeyError(f"{name!r} is not measured; this run measures {known}")
+            raise UnknownName(f"{name!r} is not measured; this run measures {known}")
         return self.features[:, self.feature_names.index(name)]
 
     def probability(self, class_name: str) -> Floats:
         """Probability of one class, `[N]`."""
         if class_name not in self.class_names:
-            raise KeyError(f"{class_name!r} is not a class of this run; its classes are {', '.join(self.class_names)}")
+            raise UnknownName(
+                f"{class_name!r} is not a class of this run; its classes are {', '.join(self.class_names)}"
+            )
         return self.p_class[:, self.class_names.index(class_name)]

@@ -16,7 +16,8 @@ from acquisition.frame import Frame
 from acquisition.microscope import Imaging, Microscope, MicroscopeError
 from realtime.bus import Client, Door, KeyPair
 from realtime.config import RunConfig, resolved
-from realtime.inference import Inference
+from realtime.inference import Inference, perception_from
+from realtime.processes.inference import warm_up, warm_up_tracker
 from realtime.processes.rig_lock import RigLock
 from realtime.ring import Ring, slots_for
 from realtime.session.disk import explained
@@ -199,8 +200,11 @@ def _bus_finding(clock: SystemClock) -> Finding:
 def _inference_finding(
     config: RunConfig, frames: list[Frame], clock: SystemClock, tell: Callable[[str], None]
 ) -> Finding:
-    inference = Inference.from_config(config, clock)
-    inference.perception.build_ahead(*frames[-1].header.shape, tell)
+    perception, shape = perception_from(config), frames[-1].header.shape
+    perception.build_ahead(*shape, tell)
+    warm_up(Inference.from_config(config, clock, perception), shape)  # as a run does: compiling is not its speed
+    warm_up_tracker(config.tracker.build(), perception)
+    inference = Inference.from_config(config, clock, perception)
     times_ms = []
     for frame in frames:
         started_ns = clock.now_ns()

@@ -110,30 +110,38 @@ def replay(
 ) -> None:
     """Decide again on recorded frames: identical decisions, or the first difference; with --policy, others' and their score."""
     from realtime.replay import replay as decide_again
-    from realtime.replay import replay_with
 
     if policy:
-        from realtime.scoring.recorded import recorded_scores, recorded_table, write_recorded
-
-        result = replay_with(session, policy)
-        for decision in result.decisions:
-            console.print(
-                f"frame {decision.frame_index}: {decision.policy} {_words(decision.command)}: {decision.reason}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
-        console.print(f"{result.n_decisions} decisions on {result.n_frames} frames; nothing acted", highlight=False)
-        scores = recorded_scores(session, policy, result.decisions)
-        console.print(recorded_table(scores))
-        if json is not None:
-            write_recorded(json, session, scores)
+        _replay_with(session, policy, json)
         return
     result = decide_again(session)
     bad = bool(result.first_difference) or not result.n_frames
     (errors if bad else console).print(result.verdict, highlight=False, markup=False, soft_wrap=True)
     if bad:
         raise typer.Exit(FAILED)
+
+
+def _replay_with(session: Path, policies: list[str], json: Path | None) -> None:
+    """Raises typer.Exit if a policy raised: nothing can be said about what it would have done."""
+    from realtime.replay import replay_with
+    from realtime.scoring.recorded import recorded_scores, recorded_table, write_recorded
+    from realtime.scoring.report import require_writable
+
+    if json is not None:
+        require_writable("--json", json)
+    result = replay_with(session, policies)
+    for decision in result.decisions:
+        _say(f"frame {decision.frame_index}: {decision.policy} {_words(decision.command)}: {decision.reason}")
+    _say(f"{result.n_decisions} decisions on {result.n_frames} frames; nothing acted")
+    if result.complaints:
+        for words in (*result.complaints, "not scored, for a policy that fails cannot be judged"):
+            errors.print(f"error: {words}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED)
+    scores = recorded_scores(session, policies, result.decisions)
+    console.print(recorded_table(scores))
+    if json is not None:
+        write_recorded(json, session, scores)
+        _say(f"written: {json}")
 
 
 @app.command()
@@ -181,7 +189,7 @@ def main() -> None:
         app(prog_name="reflexscope")
     except USER_ERRORS as error:
         errors.print(f"error: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
-        sys.exit(FAILED if isinstance(error, RunCancelled) else MISTAKE)
+        sys.exit(FAILED if isinstance(error, RunCancelled | ScoreFailed) else MISTAKE)
 
 
 def _say(text: str) -> None:
@@ -215,7 +223,7 @@ def _run_inline(config: RunConfig, folder: Path, duration_s: float | None) -> tu
     run_id = f"inline-{utc_now().replace(':', '')}"
     with (
         StatusLine(console) as line,
-        inline_run(config, run_id, folder, session_toml(run_id, config), duration_s, line.see) as inline,
+        inline_run(config, run_id, folder, session_toml(run_id, config), duration_s, line.see, line.watch) as inline,
         _on_interrupt(lambda: inline.loop.stop("Ctrl-C")),
     ):
         end = inline.image()

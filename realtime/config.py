@@ -20,7 +20,7 @@ from acquisition.commands import NotNegative, Positive, SetExposure, SetInterval
 from acquisition.dose_map import DoseSettings
 from acquisition.faults import Faults
 from acquisition.frame import StagePosition
-from acquisition.limits import Limits, Refusal, RigState, check
+from acquisition.limits import Limits, Refusal, RigState, check, frame_mj
 from acquisition.microscope import Imaging
 from realtime.explain import did_you_mean, shown
 from realtime.plugins import ConfigError, Plugin, PolicyPlugin, convert_settings, load_plugin, load_policy
@@ -284,3 +284,8 @@ def _check_start(config: RunConfig) -> None:
         verdict = check(command, state, limits)
         if isinstance(verdict, Refusal):
             raise ConfigError(f"[imaging] starts outside [limits]: {verdict.detail}; change one of the two sections")
+    if (each_mj := frame_mj(imaging.exposure_ms, imaging.interval_ms, imaging.light_mw, False, 0.0)) > limits.dose_mj:
+        raise ConfigError(
+            f"one frame as in [imaging] costs {each_mj:.3g} mJ, more than limits.dose_mj {limits.dose_mj:g} allows; "
+            "lower imaging.exposure_ms or imaging.light_mw, or raise the limit"
+        )

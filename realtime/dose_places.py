@@ -60,9 +60,11 @@ class DosePlaces:
 
     def _count(self, dose_mj: float, stage: Box) -> tuple[Corner, Corner, float] | None:
         new_mj = dose_mj - self.total_mj
-        if new_mj <= 0 or self._camera is None or self.sensor_px is None:
+        if new_mj <= 0:
             return None
         self.total_mj = dose_mj
+        if self._camera is None or self.sensor_px is None:
+            return None  # no frame has said where
         field = LitField.of(self._settings, self.sensor_px, self._camera)
         self.map.add_lit(field, stage, new_mj)
         return *field.around(stage), field.j_cm2(new_mj)

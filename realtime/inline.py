@@ -165,6 +165,7 @@ def inline_run(
     session_toml: str,
     duration_s: float | None,
     see: See = lambda analysis: None,
+    hear: Hear = lambda message: None,
 ) -> Iterator[InlineRun]:
     """A rig, its lock and its session folder around one inline run; `folder` None records nothing."""
     if config.faults.killed_inference is not None:
@@ -181,4 +182,4 @@ def inline_run(
         )
         if writer is not None:
             stack.callback(writer.close)
-        yield InlineRun(config, run, microscope, clock, writer, duration_s, see)
+        yield InlineRun(config, run, microscope, clock, writer, duration_s, see, hear)

@@ -107,8 +107,8 @@ def fitted(parts: Iterable[str], width: int) -> str:
 def summary_tables(summary: Mapping[str, Any]) -> list[Table]:
     """summary.json as tables: counts, decisions by policy, and latency by stage unless all time was simulated."""
     tables = [_counts_table(summary)]
-    if summary.get("decisions"):
-        tables.append(_decisions_table(summary["decisions"]))
+    if summary.get("decisions") or summary.get("decisions_of_shadow_policies"):
+        tables.append(_decisions_table(summary["decisions"], summary.get("decisions_of_shadow_policies", {})))
     if summary.get("latency", {}).get("exposed_to_decided", {}).get("max_ms"):
         tables.append(_latency_table(summary["latency"]))
     return tables
@@ -120,7 +120,7 @@ def _counts_table(summary: Mapping[str, Any]) -> Table:
         if key in ("events", "notices"):
             table.add_row(key, ", ".join(f"{count} {kind}" for kind, count in value.items()) or "none")
         elif not isinstance(value, (dict, list)):
-            table.add_row(_label(key), _words(value))
+            table.add_row(_label(key), Text(_words(value)))
     return table
 
 
@@ -136,11 +136,14 @@ def _words(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _decisions_table(decisions: Mapping[str, Mapping[str, int]]) -> Table:
+def _decisions_table(decisions: Mapping[str, Mapping[str, int]], shadow: Mapping[str, int]) -> Table:
+    """What shadow policies decided stands in a column of its own, for nothing became of it."""
     statuses = ("done", "late", "refused", "failed", "unanswered")
-    table = _table_of_numbers("decisions", "policy", statuses)
+    table = _table_of_numbers("decisions", "policy", (*statuses, *(("not acted on",) if shadow else ())))
     for policy, counts in decisions.items():
         table.add_row(policy, *(str(counts.get(status, 0)) for status in statuses))
+    for policy, n in shadow.items():
+        table.add_row(f"{policy} (shadow)", *("–" for _ in statuses), str(n))
     return table
 
 

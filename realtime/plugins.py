@@ -41,6 +41,14 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "trigger": "realtime.policies.trigger:Trigger",
     },
 }
+NEEDED_METHODS: dict[str, tuple[str, ...]] = {
+    "microscope": ("open", "start", "stop", "poll_frame", "apply", "state", "make_safe", "close"),
+    "segmenter": ("infer", "label"),
+    "classifier": ("classify",),
+    "tracker": ("update",),
+    "policy": ("decide",),
+}
+"""Without these a class is certainly not of that kind."""
 OWN_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -103,7 +111,7 @@ def load_plugin(kind: str, table: Any, where: str, folder: Path, not_settings: t
     settings = {key: value for key, value in table.items() if key != "use" and key not in not_settings}
     cls = find_class(kind, table["use"], where)
     settings = _absolute_paths(cls, settings, folder)
-    convert_settings(cls, settings, where)
+    convert_settings(cls, settings, where, not_settings)
     return Plugin(kind, table["use"], settings)
 
 
@@ -129,6 +137,9 @@ def find_class(kind: str, use: str, where: str) -> type:
         raise ConfigError(f"{asked}: {module_name} has no class {class_name}") from error
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise ConfigError(f"{asked}: {class_name} must be a dataclass, whose fields are its settings")
+    lacking = [name for name in NEEDED_METHODS[kind] if not callable(getattr(found, name, None))]
+    if lacking:
+        raise ConfigError(f"{asked}: {class_name} has no method {lacking[0]}, which every {kind} needs; write it")
     return found
 
 
@@ -139,12 +150,12 @@ def setting_names(cls: type) -> list[str]:
     return list(cls.__struct_fields__)  # type: ignore[attr-defined]  # msgspec.Struct
 
 
-def convert_settings(cls: type, table: dict[str, Any], where: str) -> Any:
-    """An instance of `cls` from a table, strictly. Raises ConfigError."""
+def convert_settings(cls: type, table: dict[str, Any], where: str, beside: tuple[str, ...] = ()) -> Any:
+    """An instance of `cls` from a table, strictly. `beside`: what else may stand there. Raises ConfigError."""
     names = setting_names(cls)
     for key in table:
         if key not in names:
-            raise ConfigError(unknown(f"{where}.{key}", where, names))
+            raise ConfigError(unknown(f"{where}.{key}", where, (*names, *beside)))
     try:
         return msgspec.convert(table, cls, strict=True)
     except msgspec.ValidationError as error:

@@ -33,6 +33,8 @@ class PolicyRunner:
         self.name, self.policy = name, policy
         self.priority, self.shadow = priority, shadow
         self.suspended = False
+        self.first_failure = ""
+        """In words."""
         self.n_failures = self.n_overruns = self.n_floods = 0
         self._settings, self._clock = settings, clock
         self._failures_in_a_row = 0
@@ -80,6 +82,7 @@ class PolicyRunner:
             traceback.print_exception(error)  # whole, once, into the process's log
         where = f"{self._place(error)}, frame {scene.frame.index}"
         words = f"policy {self.name} raised {type(error).__name__}: {str(error)[:1000]} ({where})"
+        self.first_failure = self.first_failure or words
         if self._failures_in_a_row >= self._settings.policy_failures:
             self.suspended = True
             words += f"; suspended after {self._failures_in_a_row} failures in a row"

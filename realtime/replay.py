@@ -37,6 +37,8 @@ class Replay:
     why_unreadable: str = ""
     decisions: list[Decision] = field(default_factory=list)
     """Of a replay with other policies: what they would have decided."""
+    complaints: list[str] = field(default_factory=list)
+    """The same: policies that raised or decided without end, in words."""
 
     @property
     def verdict(self) -> str:
@@ -66,7 +68,7 @@ def replay(folder: Path) -> Replay:
     result = Replay()
     config = recorded_config(reader)
     perception = _prepared_perception(config, reader)
-    for again, recorded in _decide_again(reader, config, perception):
+    for again, recorded, _ in _decide_again(reader, config, perception):
         if isinstance(again, str):
             result.n_unreadable += 1
             result.why_unreadable = again
@@ -85,7 +87,9 @@ def replay_with(folder: Path, policies: Iterable[str]) -> Replay:
     config = recorded_config(reader)
     plugins = {use: _policy(use, config) for use in policies}
     result = Replay()
-    for again, _ in _decide_again(reader, _with_policies(config, plugins), _prepared_perception(config, reader)):
+    for again, _, complaints in _decide_again(
+        reader, _with_policies(config, plugins), _prepared_perception(config, reader)
+    ):
         if isinstance(again, str):
             result.n_unreadable += 1
             result.why_unreadable = again
@@ -93,13 +97,15 @@ def replay_with(folder: Path, policies: Iterable[str]) -> Replay:
         result.n_frames += 1
         result.n_decisions += len(again)
         result.decisions.extend(again)
+        result.complaints.extend(complaints)
     return result
 
 
 def _decide_again(
     reader: SessionReader, config: RunConfig, perception: Perception
-) -> Iterator[tuple[list[Decision] | str, FrameAnalysed]]:
-    """One inference process of the run after the other, each with the tracker that it had at its start.
+) -> Iterator[tuple[list[Decision] | str, FrameAnalysed, list[str]]]:
+    """Decisions, what was recorded, complaints: one inference process of the run after the other, each with the tracker
+    that it had at its start.
 
     No decisions, but why not, from the first frame on that cannot be read: what the tracker made of it is not known.
     """
@@ -116,13 +122,14 @@ def _decide_again(
                 inference.skip(skipped.header, skipped.dose_mj, skipped.lit_from_um)
             if ready is None or pixels is None:
                 why_not = why_not or "have no readable pixels"
-                yield why_not, recorded
+                yield why_not, recorded, []
                 continue
             analysis = inference.look(Frame(ready.header, pixels), ready.dose_mj, lit_from_um=ready.lit_from_um)
             assert analysis is not None
             if recorded.frame_index in states and isinstance(inference.tracker, SavingTracker):
                 states[recorded.frame_index] = inference.tracker.saved(), inference.ledger.saved()
-            yield [*analysis.decisions, *inference.with_shadow(analysis).shadow], recorded
+            whole = inference.with_shadow(analysis)
+            yield [*whole.decisions, *whole.shadow], recorded, whole.complaints
 
 
 def _go_on(inference: Inference, start: InferenceStarted | None, states: Mapping[int | None, States | None]) -> str:

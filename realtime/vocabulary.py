@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from acquisition.frame import FrameHeader, StagePosition
-from models.cells import ONE_CLASS, Cells
+from models.cells import ONE_CLASS, Cells, UnknownName
 from realtime.plugins import ConfigError, Plugin
 from realtime.policy import Policy, Scene
 from tracking.tracks import no_tracks
@@ -34,9 +34,8 @@ def check_vocabulary(asked: tuple[str, ...], classifier: Plugin | None, policies
 def _ask(name: str, policy: Policy, scene: Scene) -> None:
     try:
         list(policy.decide(scene))
-    except KeyError as error:
-        *_, words = "a name is not known", *error.args
-        raise ConfigError(f"policy.{name}: {words}; correct the name, or add it to the config") from error
+    except UnknownName as error:
+        raise ConfigError(f"policy.{name}: {error.args[0]}; correct the name, or add it to the config") from error
     except Exception:  # a policy of the user's may fail in its own ways: in the run, where the journal says so
         return
 

@@ -273,13 +273,15 @@ def test_a_stage_that_somebody_else_moves_is_found_where_its_frames_are() -> Non
     assert budget.map().at(80.0, 0.0) == pytest.approx(j_cm2(0.02, SIDE_UM**2))
 
 
-def test_without_room_for_a_single_frame_a_run_ends_before_it_begins() -> None:
+@pytest.mark.parametrize("budget", ["dose_mj", "place_j_cm2"])
+def test_a_budget_without_room_for_a_single_frame_is_an_error_before_the_light_is_on(budget: str) -> None:
     chaos = Chaos(1)
-    chaos.loop._desk.light._limits = msgspec.structs.replace(LIMITS, dose_mj=1e-9)
+    chaos.loop._desk.light._limits = msgspec.structs.replace(LIMITS, **{budget: 1e-9})
     end = chaos.loop.run()
-    assert end.ok
-    assert "budget is spent" in end.reason
-    assert chaos.microscope.dose_mj() == 0.0
+    assert not end.ok
+    assert end.reason.startswith("one frame")
+    assert f", more than limits.{budget} 1e-09 allows; lower imaging." in end.reason
+    assert (chaos.microscope.dose_mj(), chaos.loop.n_frames) == (0.0, 0)
     chaos.microscope.close()
 
 

@@ -165,6 +165,9 @@ def test_a_run_that_fails_says_why_and_keeps_its_session(reflexscope: Command, t
     assert "imaging.stall_s allows 1 s more" in answer.err
     assert json.loads((out / "summary.json").read_text("utf-8"))["frames_recorded"] in range(4, 11)
     assert str(out) in answer.out
+    notice = "warning faults: made to happen on purpose: stalled_camera (after_s = 0.45)"
+    assert notice in answer.out.splitlines(), "told as in a run with processes"
+    assert "error acquisition: simulated microscope: no frame for " in answer.out
 
 
 @pytest.mark.parametrize(
@@ -177,6 +180,7 @@ def test_a_run_that_fails_says_why_and_keeps_its_session(reflexscope: Command, t
         (["--seed", "-1"], "microscope.seed must be a whole number ≥ 0, not -1"),
         (["--set", "imaging.channel=DAPI"], "no channel 'DAPI'; it has nuclei, cytoplasm"),
         (["--set", "recorder.min_free_gb=1e9"], "recorder.min_free_gb"),
+        (["--set", "limits.dose_mj=1e-5"], "more than limits.dose_mj 1e-05 allows"),
     ],
 )
 def test_a_mistake_gets_one_line(reflexscope: Command, tiny: Path, tmp_path: Path, words: list[str], said: str) -> None:

@@ -395,6 +395,13 @@ def test_a_run_begins_in_the_channel_in_which_cells_are_found(tiny: Path) -> Non
         load_config(tiny, ["perception.channel=nuclei", "imaging.channel=cytoplasm"])
 
 
+def test_a_light_budget_must_allow_a_frame(tiny: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"one frame as in \[imaging\] costs .* mJ, more than limits.dose_mj 1e-05 allows"
+    ):
+        load_config(tiny, ["limits.dose_mj=1e-5"])
+
+
 def test_policies_ask_for_what_is_measured(tiny: Path) -> None:
     table = {"use": "exposure", "target": 9.0, "least": 1.0, "most": 9.0}
     tiny.write_text(

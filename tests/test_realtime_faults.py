@@ -1,6 +1,7 @@
 """Faults in a whole run: asked for by name, told in journal and summary, and what inference, disk and clock make of them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,13 +159,28 @@ def test_a_stalled_camera_ends_the_run(run: Runner, tmp_path: Path) -> None:
     end = run("stalled_camera.after_s=1", duration_s=60.0, sets=("imaging.stall_s=1",))
     assert not end.ok
     assert "no frame for" in end.reason
-    assert 10 <= summary(tmp_path)["frames_recorded"] <= 21
+    account = summary(tmp_path)
+    assert 10 <= account["frames_recorded"] <= 21
+    assert account["dose_mj"] == account["light"]["total_mj"] == account["figures"]["dose_mj"], (
+        "after the last frame, too"
+    )
 
 
 def test_light_that_stays_on_ends_the_run_as_unsafe(run: Runner, tmp_path: Path) -> None:
     end = run("light_stays_on.after_s=0.5", duration_s=2.0)
     assert (end.ok, end.rig_safe) == (False, False)
-    assert "switch it off by hand" in summary(tmp_path)["end"]
+    account = summary(tmp_path)
+    assert "switch it off by hand" in account["end"]
+    assert account["dose_mj"] == account["light"]["total_mj"] == account["figures"]["dose_mj"] > 1.4, "1 mW for 1.5 s"
+
+
+def test_light_that_stays_on_spends_the_budget_of_the_run(run: Runner, tmp_path: Path) -> None:
+    end = run("light_stays_on.after_s=1", duration_s=60.0, sets=("limits.dose_mj=2",))
+    assert (end.ok, end.rig_safe) == (False, False)
+    assert end.reason.startswith("the light budget is spent")
+    account = summary(tmp_path)
+    assert account["dose_mj"] == pytest.approx(2.0, rel=0.05)
+    assert account["duration_s"] < 4.0
 
 
 # --- inference, disk, clock ---------------------------------------------------------------------------------------
@@ -182,14 +198,24 @@ def test_a_full_disk_ends_the_run_within_its_reserve(run: Runner, tmp_path: Path
     end = run("full_disk.after_mb=1", duration_s=60.0, sets=("recorder.min_free_gb=0.0005",))  # 33 kB a frame
     assert not end.ok
     assert "0.0005 GB (recorder.min_free_gb) must stay free" in end.reason
+    assert end.reason.endswith("(fault full_disk)")
     account = summary(tmp_path)
-    assert account["frames_readable"] == account["frames_recorded"] >= 14
+    assert account["frames_readable"] == account["frames_recorded"] >= 1_000_000 // (128 * 128 * 2)
+
+
+def test_a_run_begins_on_a_disk_that_is_going_to_fill_up(run: Runner, tmp_path: Path) -> None:
+    end = run("full_disk.after_mb=0.5", duration_s=60.0, sets=("recorder.min_free_gb=1",))
+    assert not end.ok
+    free_gb = float(re.findall(r": ([0-9.]+) GB free, but 1 GB", end.reason)[0])
+    assert 0.99 < free_gb < 1
+    assert summary(tmp_path)["frames_recorded"] >= 15
 
 
 def test_a_full_disk_without_a_reserve_keeps_what_fitted(run: Runner, tmp_path: Path) -> None:
     end = run("full_disk.after_mb=0.5", duration_s=60.0)
     assert not end.ok
-    assert "the disk is full; make room" in end.reason
+    assert ": 0 GB free, the disk is full; make room" in end.reason
+    assert end.reason.endswith("(fault full_disk)")
     account = summary(tmp_path)
     assert account["frames_readable"] == account["frames_recorded"] == 15
 

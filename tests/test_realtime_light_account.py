@@ -43,7 +43,9 @@ def test_the_summary_says_what_the_sample_its_places_and_its_cells_have_had() ->
     summary = Summary()
     for message in story():
         summary.add(message)
-    light = summary.as_dict()["light"]
+    account = summary.as_dict()
+    light = account["light"]
+    assert account["dose_mj"] == light["total_mj"], "one number"
     assert light == {
         "total_mj": pytest.approx(0.35),
         "most_j_cm2": pytest.approx(j_cm2(0.2, FIELD_UM2)),
@@ -54,6 +56,13 @@ def test_the_summary_says_what_the_sample_its_places_and_its_cells_have_had() ->
     assert summary.light.map.at(100.0, 0.0) == pytest.approx(j_cm2(0.15, FIELD_UM2)), (
         "with what fell after the last frame"
     )
+
+
+def test_light_of_a_run_without_a_frame_is_counted_and_lies_nowhere() -> None:
+    summary = Summary()
+    summary.add(RunEnded(run=RUN, reason="no frame", ok=False, figures={"dose_mj": 0.4}))
+    assert summary.as_dict()["dose_mj"] == 0.4
+    assert summary.light.map.highest_j_cm2 == 0.0
 
 
 def test_the_map_can_be_opened_with_its_place_and_scale(tmp_path: Path) -> None:

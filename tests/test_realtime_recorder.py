@@ -16,7 +16,7 @@ from realtime.processes import recorder
 from realtime.processes.recorder import RecorderProcess
 from realtime.processes.ticket import Report, Reporter, Ticket, Working
 from realtime.ring import Ring
-from realtime.session import writer
+from realtime.session import faulty_disk, writer
 from realtime.session.disk import DiskFull
 from realtime.session.header import session_toml
 from realtime.session.reader import SessionReader
@@ -142,7 +142,7 @@ def test_a_frame_whose_journal_line_failed_is_neither_repeated_nor_released(
 def test_what_is_on_its_way_when_space_runs_short_still_goes_into_the_reserve(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "free_gb", lambda path: -1.0)
+    monkeypatch.setattr(faulty_disk, "free_gb", lambda path: -1.0)
     monkeypatch.setattr(writer, "LOOK_NS", 0)
     bench.batches = [[bench.frame(0), bench.frame(1)], [bench.frame(2)]]
     for _ in range(2):

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from models.cells import Floats
+from models.cells import Floats, UnknownName
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -65,7 +65,9 @@ class Tracks:
     def probability(self, class_name: str) -> Floats:
         """Probability of one class, `[M]`."""
         if class_name not in self.class_names:
-            raise KeyError(f"{class_name!r} is not a class of this run; its classes are {', '.join(self.class_names)}")
+            raise UnknownName(
+                f"{class_name!r} is not a class of this run; its classes are {', '.join(self.class_names)}"
+            )
         return self.p_class[:, self.class_names.index(class_name)]
 
 

@@ -113,8 +113,13 @@ class Pace:
         if not commands or awaited:
             return ()
         self._asked_ns = now_ns
-        reason = f"{self.signal} is {value:g}: {'fast' if self._fast else 'slow'}"
-        return [Decision(command=command, reason=reason) for command in commands]
+        return [Decision(command=command, reason=self._reason(value, now_ns)) for command in commands]
+
+    def _reason(self, value: float, now_ns: int) -> str:
+        """The signal, and while it is only the dwell that keeps frames fast, when it was last high."""
+        dwells = self._fast and value < self.high
+        since = f", was high {(now_ns - self._high_ns) / NS_PER_S:.1f} s ago" if dwells else ""
+        return f"{self.signal} is {value:g}{since}: {'fast' if self._fast else 'slow'}"
 
     def _turn(self, value: float, now_ns: int) -> bool:
         """Change the mode if the signal calls for it; True if it changed."""

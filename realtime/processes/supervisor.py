@@ -153,11 +153,11 @@ class Supervisor:
         self.children["inference"].let_go()
         recorder = self._wait_for("recorder")
         self._summarise()
-        ok = acquisition.ended.ok and recorder.ended is not None and recorder.ended.ok
         reason = acquisition.ended.reason
-        if recorder.ended is None or not recorder.ended.ok:
+        recorder_ok = recorder.ended is not None and recorder.ended.ok
+        if not recorder_ok and recorder.why_gone() not in reason:  # it may have been what ended the run
             reason += f"; the recorder ended badly: {recorder.why_gone()}"
-        return Result(ok, reason, self.folder)
+        return Result(acquisition.ended.ok and recorder_ok, reason, self.folder)
 
     def step(self) -> None:
         """One look at the children and at telemetry."""
@@ -256,7 +256,7 @@ class Supervisor:
         """Nobody drives the rig: a fresh process makes it safe, and the recorder is told that no more will come."""
         died = f"the acquisition process died ({self._why_killed or acquisition.why_gone()})"
         reason = died if acquisition.ended is None else acquisition.ended.reason
-        reason += f"; {self._make_rig_safe()}"
+        reason += f"; {self._make_rig_safe(reason)}"
         self.children["inference"].let_go()
         inbox = self.addresses.get("inbox")
         if inbox is not None and not self.children["recorder"].gone:
@@ -271,7 +271,8 @@ class Supervisor:
         with contextlib.suppress(RecordingError):  # the journal is there; how the run ended must not be hidden
             summarise_if_missing(self.folder)
 
-    def _make_rig_safe(self) -> str:
+    def _make_rig_safe(self, said: str = "") -> str:
+        """What came of it, in words that follow what was `said` before."""
         self._rig_made_safe = True  # or tried: once is enough
         child = self._start("safe")
         try:
@@ -281,7 +282,8 @@ class Supervisor:
         self._wait_for("safe")
         if child.ended is not None and child.ended.ok:
             return f"a fresh process made the rig safe: {child.ended.reason}"
-        return f"a fresh process could NOT make the rig safe ({child.why_gone()}): switch the light and the sorter off by hand"
+        why = "" if child.why_gone() in said else f" ({child.why_gone()})"
+        return f"a fresh process could NOT make the rig safe{why}: switch the light and the sorter off by hand"
 
     def _wait_for(self, role: str) -> Child:
         """Until the child has gone; it is ended by force if it does not go."""

@@ -1,4 +1,8 @@
-"""The error of a scoring that could not be finished."""
+"""The errors of a scoring that could not be finished."""
+
+
+class PolicyFailed(RuntimeError):
+    """A policy that is judged raised: what it does afterwards, or does not, is no merit or fault of its idea."""
 
 
 class ScoreFailed(RuntimeError):

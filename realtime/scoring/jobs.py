@@ -12,7 +12,7 @@ from models.engines.engine import EngineError
 from models.manifest import ModelError
 from realtime.plugins import ConfigError
 from realtime.scoring.arms import Scenario
-from realtime.scoring.failure import ScoreFailed
+from realtime.scoring.failure import PolicyFailed, ScoreFailed
 from realtime.scoring.judge import Row
 from realtime.scoring.settings import Arm, PerceivedBy
 from realtime.scoring.trial import Trial, row_of
@@ -42,7 +42,7 @@ def attempted(scenario: Scenario, trial: Trial) -> Row:
     which = f'arm "{trial.arm.name}", seed {trial.seed}'
     try:
         return row_of(scenario, trial)
-    except (ConfigError, EngineError, MicroscopeError, ModelError) as error:
+    except (ConfigError, EngineError, MicroscopeError, ModelError, PolicyFailed) as error:
         raise ScoreFailed(f"{which}: {error}") from error
     except Exception as error:  # a mistake in the program, or in a class of the user's: it goes on its way with a note
         error.add_note(which)

@@ -22,6 +22,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Names of `[[policy]]` tables; without any, imaging goes on as `[imaging]` begins it."""
     set: dict[str, Any] = {}
     """Settings that differ for this arm, by the same dotted names as with --set."""
+    set_with_truth: dict[str, Any] = {}
+    """The same, with `--perception truth` only: what was tuned to the errors of perception, tuned to their absence."""
     light_of: str = ""
     """Another arm: this one gets as much light as that one took with the same seed."""
     by: Literal["stopping", "interval"] = "stopping"

@@ -52,9 +52,9 @@ FIGURES: dict[str, Figure] = {
     "imaged_s": Figure(lambda row: row.imaged_s),
     "n_frames": Figure(lambda row: row.n_frames),
     "links_kept_share": Figure(lambda row: row.links_kept, lambda row: row.links),
-    "id_switches": Figure(lambda row: row.id_switches),
+    "id_switches": Figure(lambda row: row.id_switches if row.links else 0, lambda row: bool(row.links)),
     "divisions_found_share": Figure(lambda row: row.divisions_found, lambda row: row.divisions),
-    "divisions_false": Figure(lambda row: row.divisions_false),
+    "divisions_false": Figure(lambda row: row.divisions_false if row.links else 0, lambda row: bool(row.links)),
 }
 COMPARED = ("captured", "dose_mj", "cell_j_cm2", "snr_held_s")
 """Figures of which arms are set against each other."""

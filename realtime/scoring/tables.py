@@ -13,6 +13,8 @@ Estimates = Mapping[str, Estimate]
 Column = tuple[str, str, float]
 """Heading, figure, factor."""
 
+NOTHING = "–"
+"""Not measured, or nothing to average."""
 BIOLOGY: tuple[Column, ...] = (
     ("events", "events", 1), ("captured", "captured", 1), ("captured\n%", "captured_share", 100),
     ("reaction\ns", "reaction_ms", 1e-3), ("reaction\nframes", "reaction_frames", 1),
@@ -75,7 +77,7 @@ def words(estimate: Estimate, factor: float = 1) -> str:
     """`12.3 [11.0, 13.9]`; a dash where there is nothing to average."""
     mean, low, high = (value * factor for value in (estimate.mean, estimate.low, estimate.high))
     if math.isnan(mean):
-        return "–"
+        return NOTHING
     return f"{_number(mean)} [{_number(low)}, {_number(high)}]" if low <= high else _number(mean)
 
 
@@ -97,13 +99,13 @@ def _says_something(estimate: Estimate) -> bool:
 def _number(value: float) -> str:
     """Three digits, without an exponent where that can be read."""
     if not math.isfinite(value):
-        return "∞" if value > 0 else "–"
+        return "∞" if value > 0 else NOTHING
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _middle(values: Sequence[Any]) -> str:
     """Median and largest."""
     if not values:
-        return "–"
+        return NOTHING
     middle = sorted(values)[len(values) // 2]
     return f"{middle:g} (≤ {max(values):g})"

@@ -1,5 +1,7 @@
 """One arm with one seed: a whole run inline on simulated time, watched beside the truth, and judged."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from acquisition.clock import NS_PER_S, SimulatedClock
@@ -9,7 +11,9 @@ from models.perception import Perception
 from realtime.config import RunConfig
 from realtime.inference import Analysis, perception_from
 from realtime.inline import InlineRun
+from realtime.policy_runner import PolicyRunner
 from realtime.scoring.arms import Scenario, arm_config
+from realtime.scoring.failure import PolicyFailed
 from realtime.scoring.judge import Row, judged
 from realtime.scoring.settings import Arm, PerceivedBy
 from realtime.scoring.truth import simulated
@@ -30,9 +34,9 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 def row_of(scenario: Scenario, trial: Trial) -> Row:
-    """Run it and judge it."""
+    """Run it and judge it. Raises PolicyFailed as soon as a policy raises."""
     settings = scenario.settings
-    config = arm_config(scenario, trial.arm, trial.seed, trial.light_mj)
+    config = arm_config(scenario, trial.arm, trial.seed, trial.light_mj, trial.perceived_by)
     microscope = simulated(config.microscope)
     clock = SimulatedClock()
     microscope.blank = not config.policies
@@ -40,6 +44,7 @@ def row_of(scenario: Scenario, trial: Trial) -> Row:
     perception = _perception(config, microscope, trial.perceived_by)
 
     def see(analysis: Analysis) -> None:
+        _require_no_failure(run.inference.policies.values())
         watch.see(analysis)
         if watch.is_over:
             run.loop.stop("the signal is lost")
@@ -54,6 +59,12 @@ def row_of(scenario: Scenario, trial: Trial) -> Row:
     finally:
         microscope.close()
     return judged(trial.arm.name, trial.seed, record, settings, config.limits)
+
+
+def _require_no_failure(policies: Iterable[PolicyRunner]) -> None:
+    for policy in policies:
+        if policy.first_failure:
+            raise PolicyFailed(policy.first_failure)
 
 
 def _perception(config: RunConfig, microscope: SimulatedMicroscope, perceived_by: PerceivedBy) -> Perception:

@@ -19,12 +19,13 @@ class RecordingError(RuntimeError):
 class DiskFull(RecordingError):
     """Too little space is left to go on."""
 
-    def __init__(self, path: Path, free_gb: float, needed_gb: float) -> None:
+    def __init__(self, path: Path, free_gb: float, needed_gb: float, why: str = "") -> None:
         self.path, self.free_gb, self.needed_gb = path, free_gb, needed_gb
         must = f"{needed_gb:g} GB (recorder.min_free_gb) must stay free"
         super().__init__(
-            f"{path}: {free_gb:.2f} GB free, {f'but {must}' if free_gb < needed_gb else 'the disk is full'}; "
-            "make room, choose another folder with --out, or shorten the run"
+            f"{path}: {free_gb:{'.4g' if free_gb < 10 else '.2f'}} GB free, "
+            f"{f'but {must}' if free_gb < needed_gb else 'the disk is full'}; "
+            f"make room, choose another folder with --out, or shorten the run{why}"
         )
 
 

@@ -28,6 +28,11 @@ class LightAccount:
     def map(self) -> DoseMap:
         return self._places.map
 
+    @property
+    def total_mj(self) -> float:
+        """All light that fell: by the rig's last word where there is one, else until the last frame."""
+        return self._places.total_mj
+
     def expect(self, sensor_px: tuple[int, int] | None) -> None:
         """Rows and columns of the whole sensor."""
         self._places.sensor_px = self._places.sensor_px or sensor_px
@@ -56,7 +61,7 @@ class LightAccount:
         names = ("median", "p95", "max")
         quantiles = np.quantile(cells, [0.5, 0.95, 1.0]).tolist() if cells.size else []
         return {
-            "total_mj": self._places.total_mj,
+            "total_mj": self.total_mj,
             "most_j_cm2": self._places.map.highest_j_cm2,
             "cells": cells.size,
             "cells_j_cm2": dict(zip(names, quantiles, strict=False)),

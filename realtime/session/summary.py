@@ -1,5 +1,6 @@
 """The summary of a run: a pure account over its messages, so that it can be made again from the journal."""
 
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,11 @@ from realtime.wire import (
 )
 
 OPERATOR = "operator"
-"""Under this name stand the outcomes of commands that no policy gave."""
+"""Under this name stand the outcomes of commands that people gave."""
+OWN_ORDERS = ("watch", "supervisor")
+"""Parts of the run itself that give orders; an order's id begins with who gave it."""
+SUSPENDED = re.compile(r"policy (\S+) raised .*; suspended after ", re.DOTALL)
+"""How inference says it (realtime/policy_runner.py)."""
 KEPT_CHANNELS = 1000
 """Frames that wait for their analysis; of older ones nobody will hear any more."""
 
@@ -46,7 +51,6 @@ class Summary:
         self._recorded = self._gaps = self._analysed = self._starts = 0
         self._next_index = 0
         self._first_ns = self._last_ns = 0
-        self._dose_mj = 0.0
         self._open: dict[str, str] = {}
         """Decisions without an outcome yet: id → policy."""
         self._answered: set[str] = set()
@@ -57,6 +61,7 @@ class Summary:
         self._shadow: Counter[str] = Counter()
         self._notices: Counter[str] = Counter()
         self._faults: list[str] = []
+        self._suspended: list[str] = []
         self._ledger = Ledger()
         self._end: RunEnded | None = None
 
@@ -79,6 +84,8 @@ class Summary:
                 self._notices[level] += 1
                 if source == FAULTS:
                     self._faults.append(text.removeprefix(ON_PURPOSE))
+                elif source == "inference" and (found := SUSPENDED.match(text)):
+                    self._suspended.append(found[1])
             case RunEnded(figures=figures):
                 self._end = message
                 self.light.end(figures.get("dose_mj"))
@@ -98,6 +105,7 @@ class Summary:
             "ok": end is not None and end.ok,
             "end": end.reason if end else "the run was cut off before it could say why",
             **({"faults": "; ".join(self._faults)} if self._faults else {}),
+            **({"policies_suspended": ", ".join(dict.fromkeys(self._suspended))} if self._suspended else {}),
             "duration_s": round((self._last_ns - self._first_ns) / NS_PER_S, 3),
             "frames_recorded": self._recorded,
             "frames_lost_by_camera": int(figures.get("frames_lost_by_camera", self._gaps)),
@@ -105,7 +113,7 @@ class Summary:
             "frames_analysed": self._analysed,
             "frames_skipped_by_inference": max(0, self._recorded - self._analysed),
             "inference_restarts": max(0, self._starts - 1),
-            "dose_mj": self._dose_mj,
+            "dose_mj": self.light.total_mj,
             "light": self.light.as_dict(),
             "decisions": self._decisions(),
             "decisions_dropped_by_arbiter": self._dropped,
@@ -123,7 +131,6 @@ class Summary:
         self._recorded += 1
         self._gaps += header.index - self._next_index
         self._next_index = header.index + 1
-        self._dose_mj = message.dose_mj
         self.light.add_frame(message)
         self._channels[header.index] = header.channel
         if len(self._channels) > KEPT_CHANNELS:
@@ -144,7 +151,7 @@ class Summary:
             self._ledger.add_analysis(message.exposed_ns, message.ends_ns)
 
     def _add_outcome(self, message: OutcomeReached) -> None:
-        policy = message.decision.policy if message.decision else OPERATOR
+        policy = message.decision.policy if message.decision else _own_order(message.outcome.decision_id)
         self._outcomes[policy][message.outcome.status] += 1
         if message.decision and self._open.pop(message.decision.id, None) is None:
             self._answered.add(message.decision.id)
@@ -160,6 +167,12 @@ class Summary:
         for policy, n in unanswered.items():
             table.setdefault(policy, {})["unanswered"] = n
         return dict(sorted(table.items()))
+
+
+def _own_order(order_id: str) -> str:
+    """Who gave an order that no policy gave."""
+    who = order_id.partition(".")[0]
+    return who if who in OWN_ORDERS else OPERATOR
 
 
 def _waited_on_purpose_ns(message: OutcomeReached, checked_ns: int, done_ns: int) -> int:

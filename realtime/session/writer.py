@@ -19,10 +19,8 @@ from realtime.session.disk import (
     JOURNAL,
     SUMMARY,
     TRACKS,
-    DiskFull,
     SessionExists,
     explained,
-    free_gb,
 )
 from realtime.session.faulty_disk import FaultyDisk
 from realtime.session.images import Compression, ImageWriter
@@ -57,7 +55,7 @@ class SessionWriter:
         self, folder: Path, session_toml: str, clock: Clock, settings: RecorderSettings, faults: Faults | None = None
     ) -> None:
         self.folder, self._clock, self._settings = folder, clock, settings
-        self._disk = FaultyDisk(faults or Faults(), clock)
+        self._disk = FaultyDisk(folder, settings.min_free_gb, faults or Faults(), clock)
         with explained(folder, settings.min_free_gb), ExitStack() as undo:
             _claim(folder)
             self._looked_bytes = 0
@@ -131,7 +129,7 @@ class SessionWriter:
         then_ns, then_bytes = self._written[0]
         elapsed_s = max(1, now_ns - then_ns) / NS_PER_S
         return {
-            "free_gb": self._disk.free_gb(free_gb(self.folder)),
+            "free_gb": self._disk.free_gb(),
             "write_mb_s": (self._images.n_bytes - then_bytes) / 1e6 / elapsed_s,
             "in_flight": self._images.in_flight,
         }
@@ -160,9 +158,7 @@ class SessionWriter:
 
     def _look_at_free_space(self) -> None:
         self._looked_ns = self._clock.now_ns()
-        free = self._disk.free_gb(free_gb(self.folder))
-        if free < self._settings.min_free_gb:
-            raise DiskFull(self.folder, free, self._settings.min_free_gb)
+        self._disk.look()
 
 
 def _claim(folder: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_full_disk_ends_the_run_with_every_frame_kept(tmp_path: Path) -> None:
         result = run.to_the_end()
         (*_, last) = run.diary()
     assert not result.ok
-    assert "0.001 GB (recorder.min_free_gb) must stay free" in result.reason
+    assert result.reason.count("0.001 GB (recorder.min_free_gb) must stay free") == 1
     assert last.is_safe
     Recorded(run.folder).assert_whole()
 
@@ -78,6 +78,7 @@ def test_light_that_stays_on_is_told_and_the_command_fails(tmp_path: Path) -> No
     assert "the rig could not be made safe: the light was told to go off and reads back 1 mW" in err
     assert "a fresh process could NOT make the rig safe" in err
     assert "switch the light and the sorter off by hand" in err
+    assert err.count("the light was told to go off") == 1
     assert "Traceback" not in out + err
     recorded = Recorded(tmp_path / "session")
     recorded.assert_whole()
