@@ -4,10 +4,8 @@ A policy asks for a stage move on every frame, so that every analysed frame meet
 the same rate, between two processes without any of our code, is measured in the same run.
 """
 
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -15,10 +13,9 @@ import msgspec
 import numpy as np
 import zmq
 
+from benchmarks.sessions import session_of
 from benchmarks.tables import Report
-from realtime.config import load_config
 from realtime.latency import STAGES
-from realtime.processes.supervisor import Supervisor
 
 CONFIG = Path(__file__).with_name("latency.toml")
 SECONDS = 120.0
@@ -67,15 +64,9 @@ def overhead_ms(journal: Path) -> np.ndarray:
 
 
 def main(report: Report) -> None:
-    with tempfile.TemporaryDirectory(dir=".", prefix="benchmark-") as root:
-        folder = Path(root) / "session"
-        with Supervisor(load_config(CONFIG), folder, SECONDS) as supervisor:
-            supervisor.start()
-            result = supervisor.supervise()
-        assert result.ok, result.reason
+    with session_of(CONFIG, SECONDS) as folder:
         summary = msgspec.json.decode((folder / "summary.json").read_bytes())
         others = overhead_ms(folder / "journal.jsonl")
-        shutil.rmtree(folder)
     bare = bare_round_trip_ms()
     columns = ("p50_ms", "p99_ms", "p99_9_ms", "max_ms")
     rows = [(stage, *(f"{row[c]:.3f}" for c in columns)) for stage, row in summary["latency"].items()]

@@ -5,29 +5,20 @@ for something on every frame, so that every analysed frame meets an outcome. The
 takes its share of the machine.
 """
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.sessions import session_of
 from benchmarks.tables import Report
-from realtime.config import load_config
-from realtime.processes.supervisor import Supervisor
 
 CONFIG = Path(__file__).with_name("reflexes.toml")
 SECONDS = 120.0
 
 
 def main(report: Report) -> None:
-    with tempfile.TemporaryDirectory(dir=".", prefix="benchmark-") as root:
-        folder = Path(root) / "session"
-        with Supervisor(load_config(CONFIG), folder, SECONDS) as supervisor:
-            supervisor.start()
-            result = supervisor.supervise()
-        assert result.ok, result.reason
+    with session_of(CONFIG, SECONDS) as folder:
         summary = msgspec.json.decode((folder / "summary.json").read_bytes())
-        shutil.rmtree(folder)
     columns = ("p50_ms", "p99_ms", "p99_9_ms", "max_ms")
     rows = [(stage, *(f"{row[c]:.2f}" for c in columns)) for stage, row in summary["latency"].items()]
     outcomes = {policy: dict(counts) for policy, counts in summary["decisions"].items()}
