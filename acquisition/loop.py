@@ -45,7 +45,7 @@ class AcquisitionLoop:
         answer: Answer,
         duration_s: float | None = None,
         tell: Tell = lambda level, words: None,
-        dose: DoseSettings = DoseSettings(),  # noqa: B008  # frozen
+        dose: DoseSettings = DoseSettings(),
     ) -> None:
         """`tell` hears of what ends a run at once, before the rig is made safe, which a hung device can delay."""
         self.n_frames = 0

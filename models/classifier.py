@@ -28,7 +28,7 @@ class NetworkClassifier:
     """Folder of a model of your own instead."""
     classes: Literal["all", "groups"] = "groups"
     """`groups`: the few classes that a policy needs (interphase, mitotic, …), each the sum of its members."""
-    engine: EngineSettings = EngineSettings()  # noqa: RUF009  # frozen
+    engine: EngineSettings = EngineSettings()
     scale: Positive = 1.0
     """A crop's pixel is so many pixels of the frame wide: the model's um_per_px by the camera's."""
     batch: Annotated[int, Meta(ge=1, le=1024)] = 16

@@ -47,8 +47,8 @@ class NetworkSegmenter:
     """Folder of a model of your own instead."""
     method: Literal["deep_watershed", "pixel_classes"] = "deep_watershed"
     """How maps become cells: hills of a distance map, or inner pixels apart from their boundaries."""
-    engine: EngineSettings = EngineSettings()  # noqa: RUF009  # frozen
-    labels: RuleChanges = RuleChanges()  # noqa: RUF009
+    engine: EngineSettings = EngineSettings()
+    labels: RuleChanges = RuleChanges()
     zoom: Annotated[float, Meta(gt=0, le=8)] = 1.0
     """The image is enlarged by this before the network: the model's um_per_px is where it works best."""
     tile_px: Annotated[int, Meta(ge=256)] = 2048

@@ -11,6 +11,7 @@ from acquisition.clock import NS_PER_MS, Clock
 from realtime.config import InferenceSettings
 from realtime.decisions import Decision
 from realtime.policy import Policy, Scene
+from realtime.suspension import failure_words
 
 MOST_DECISIONS = 100
 """On one scene; whatever a policy makes beyond them is dropped, for it would stop every other decision on its way."""
@@ -81,11 +82,9 @@ class PolicyRunner:
         if self.n_failures == 1:
             traceback.print_exception(error)  # whole, once, into the process's log
         where = f"{self._place(error)}, frame {scene.frame.index}"
-        words = f"policy {self.name} raised {type(error).__name__}: {str(error)[:1000]} ({where})"
-        self.first_failure = self.first_failure or words
-        if self._failures_in_a_row >= self._settings.policy_failures:
-            self.suspended = True
-            words += f"; suspended after {self._failures_in_a_row} failures in a row"
+        self.first_failure = self.first_failure or failure_words(self.name, error, where, None)
+        self.suspended = self._failures_in_a_row >= self._settings.policy_failures
+        words = failure_words(self.name, error, where, self._failures_in_a_row if self.suspended else None)
         if self.suspended or self.n_failures <= FIRST_FAILURES or _is_worth_saying(self.n_failures):
             self._complaints.append(f"{words} ({self.n_failures} times so far)" if self.n_failures > 1 else words)
 

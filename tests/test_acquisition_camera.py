@@ -22,7 +22,7 @@ NOISELESS: dict[str, Any] = {"read_noise_e": 0.0, "offset_counts": 0.0, "e_per_c
 MS = NS_PER_MS
 
 
-def header(index: int = 0, roi: SetRoi = SetRoi(0, 0, SIDE_PX, SIDE_PX), exposure_ms: float = 10.0) -> FrameHeader:  # noqa: B008
+def header(index: int = 0, roi: SetRoi = SetRoi(0, 0, SIDE_PX, SIDE_PX), exposure_ms: float = 10.0) -> FrameHeader:
     a, b, x_um, d, e, y_um = affine_at(StagePosition(), (0.5, 0.0, 0.0, 0.5), (SIDE_PX, SIDE_PX))
     return FrameHeader(
         index=index, t_ns=0, t_read_ns=0, height_px=roi.height_px, width_px=roi.width_px, dtype="uint16", channel="",

@@ -138,11 +138,11 @@ class MicroscopeSettings:
     """Photo-electrons per pixel, mW and ms in an average nucleus."""
     background: NotNegative = 10.0
     """Photo-electrons per pixel, mW and ms everywhere."""
-    biology: Biology = Biology()  # noqa: RUF009  # frozen, as are those below
-    optics: Optics = Optics()  # noqa: RUF009
-    sensor: SensorSettings = SensorSettings()  # noqa: RUF009
-    stage: StageSettings = StageSettings()  # noqa: RUF009
-    light: LightSettings = LightSettings()  # noqa: RUF009
+    biology: Biology = Biology()
+    optics: Optics = Optics()
+    sensor: SensorSettings = SensorSettings()
+    stage: StageSettings = StageSettings()
+    light: LightSettings = LightSettings()
 
     def __post_init__(self) -> None:
         if self.cycle_min < 2 * self.mitosis_min:

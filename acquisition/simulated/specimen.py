@@ -56,7 +56,7 @@ class Illumination:
 class Specimen:
     """Cells in a dish. Light must be told in order and before the nuclei are asked for that it has fallen on."""
 
-    def __init__(self, culture: Culture, rng: np.random.Generator, biology: Biology = Biology()) -> None:  # noqa: B008
+    def __init__(self, culture: Culture, rng: np.random.Generator, biology: Biology = Biology()) -> None:
         self.culture, self.biology = culture, biology
         self._rng = rng
         self._fates = Fates(biology, rng.spawn(1)[0])

@@ -1,6 +1,5 @@
 """The summary of a run: a pure account over its messages, so that it can be made again from the journal."""
 
-import re
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from realtime.latency import ACTION_STAGES, ANALYSIS_STAGES, Ledger
 from realtime.session.disk import CONFIG, JOURNAL, SUMMARY, explained, write_whole
 from realtime.session.journal import read_journal
 from realtime.session.light_account import LightAccount, settings_in, write_dose_map
+from realtime.suspension import suspended_policy
 from realtime.wire import (
     AnyMessage,
     FrameAnalysed,
@@ -34,8 +34,6 @@ OPERATOR = "operator"
 """Under this name stand the outcomes of commands that people gave."""
 OWN_ORDERS = ("watch", "supervisor")
 """Parts of the run itself that give orders; an order's id begins with who gave it."""
-SUSPENDED = re.compile(r"policy (\S+) raised .*; suspended after ", re.DOTALL)
-"""How inference says it (realtime/policy_runner.py)."""
 KEPT_CHANNELS = 1000
 """Frames that wait for their analysis; of older ones nobody will hear any more."""
 
@@ -43,7 +41,7 @@ KEPT_CHANNELS = 1000
 class Summary:
     """Counts and times of a run. `add` every message once, in order."""
 
-    def __init__(self, dose: DoseSettings = DoseSettings()) -> None:  # noqa: B008  # frozen
+    def __init__(self, dose: DoseSettings = DoseSettings()) -> None:
         self.light = LightAccount(dose)
         self._channels: dict[int, str] = {}
         """Of frames that are not analysed yet."""
@@ -84,8 +82,8 @@ class Summary:
                 self._notices[level] += 1
                 if source == FAULTS:
                     self._faults.append(text.removeprefix(ON_PURPOSE))
-                elif source == "inference" and (found := SUSPENDED.match(text)):
-                    self._suspended.append(found[1])
+                elif source == "inference" and (policy := suspended_policy(text)):
+                    self._suspended.append(policy)
             case RunEnded(figures=figures):
                 self._end = message
                 self.light.end(figures.get("dose_mj"))
