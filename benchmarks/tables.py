@@ -28,6 +28,7 @@ class Report:
             "# Results of `make bench`\n\n"
             f"Measured {utc_now()} on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}. "
             "The machine was shared and noisy: believe the ratios and the medians first.\n"
+            "The sections “Policies” are from `reflexscope score`.\n"
         )
         sections = self.sections + _scores()
         RESULTS.write_text("\n".join([head, *(section + "\n" for section in sections)]), encoding="utf-8")
