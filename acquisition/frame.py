@@ -1,5 +1,6 @@
 """A frame: pixels, and everything that was true of the rig when their exposure ended."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -46,6 +47,8 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
     um_per_px: float
     reason: str = "start"
     """Why this frame was taken as it was: `start`, or the id of the decision that last changed the imaging."""
+    strip_t_ns: tuple[int, ...] = ()
+    """A fast camera hands out stacks: the end of exposure of each strip, the uppermost first. Empty: one picture."""
 
     def __post_init__(self) -> None:
         # One sum instead of a look at each number: this runs for every frame, in every process that reads it.
@@ -53,10 +56,17 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
             self.exposure_ms + self.interval_ms + self.light_mw + self.um_per_px + sum(self.stage_from_pixel)
         ):
             _refuse_what_is_no_number(self)
+        if self.strip_t_ns:
+            _check_stack(self)
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.height_px, self.width_px
+
+    @property
+    def strips_t_ns(self) -> tuple[int, ...]:
+        """End of exposure of every strip; a picture is a stack of one."""
+        return self.strip_t_ns or (self.t_ns,)
 
     @property
     def n_bytes(self) -> int:
@@ -82,6 +92,11 @@ class Frame:
         if pixels.flags.writeable:
             pixels.flags.writeable = False
 
+    def strips(self) -> npt.NDArray[np.generic]:
+        """The strips of a stack, `[B, H / B, W]`, without a copy; a picture is a stack of one."""
+        n_strips = len(self.header.strips_t_ns)
+        return self.pixels.reshape(n_strips, self.header.height_px // n_strips, self.header.width_px)
+
     def because(self, reason: str) -> "Frame":
         """The same frame, saying why it was taken as it was."""
         return Frame(msgspec.structs.replace(self.header, reason=reason), self.pixels)
@@ -94,6 +109,15 @@ def _refuse_what_is_no_number(struct: StagePosition | FrameHeader) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float) and not math.isfinite(number):
                 raise ValueError(f"{type(struct).__name__}.{name} must be finite, not {value}")
+
+
+def _check_stack(header: FrameHeader) -> None:
+    """Strips are of one height, and their times in order up to the frame's own."""
+    times = header.strip_t_ns
+    if header.height_px % len(times):
+        raise ValueError(f"frame {header.index}: {header.height_px} rows are no {len(times)} strips of one height")
+    if times[-1] != header.t_ns or any(later <= earlier for earlier, later in itertools.pairwise(times)):
+        raise ValueError(f"frame {header.index}: strip_t_ns must rise up to t_ns {header.t_ns}, not be {times[:4]} …")
 
 
 def affine_at(stage: StagePosition, um_from_px: tuple[float, float, float, float], shape: tuple[int, int]) -> Affine:

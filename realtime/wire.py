@@ -19,7 +19,7 @@ from acquisition.dose_map import Box
 from acquisition.frame import FrameHeader
 from realtime.decisions import Decision, ShortText
 
-VERSION = 2
+VERSION = 3
 OLDEST_JOURNAL = 1
 """Journals from this version on can be read: what later ones have besides has defaults."""
 MAX_BYTES = 16 * 1024 * 1024
@@ -143,6 +143,34 @@ class FrameAnalysed(Message, frozen=True, tag="analysed"):
     """Of the inference process that saw it: what a process said may arrive after its successor has started."""
 
 
+class StripsSorted(Message, frozen=True, tag="sorted"):
+    """What became of a stack of strips: counts and marks for the journal, columns for the tables."""
+
+    frame_index: Count
+    t_ns: int
+    skipped: Count
+    """Stacks between the last one and this that were overwritten before anyone looked: an honest sort has none."""
+    exposed_ns: int
+    ends_ns: Annotated[tuple[int, ...], Meta(max_length=16)]
+    n_strips: Count
+    n_sightings: Count
+    n_in_view: Count
+    verdicts: dict[str, Count] = {}
+    """How many cells left the view with each verdict."""
+    expected: dict[str, float] = {}
+    """Sums over those cells: `wanted` of the probabilities to be wanted, `sorted` and `sorted_wanted` of those sorted."""
+    decisions: tuple[Decision, ...] = ()
+    """Pulses as inference decided them, before anyone judged them: replay must find the same."""
+    shadow: tuple[Decision, ...] = ()
+    """Pulses that a dry sort would have fired."""
+    events: Mapping[str, Column] = {}
+    """Columns of events.parquet, one row a cell that left the view."""
+    crops: Column | None = None
+    """Pictures [P, S, S] of those cells in rows `crop_rows`."""
+    crop_rows: Column | None = None
+    incarnation: Count = 0
+
+
 class InferenceStarted(Message, frozen=True, tag="inference_started"):
     """A fresh inference process is ready: policies at their start, the tracker empty or as it was after `from_frame`."""
 
@@ -230,7 +258,7 @@ class Status(Message, frozen=True, tag="status"):
 
 
 AnyMessage = (
-    FrameReady | OutcomeReached | RunEnded | DecisionMade | FrameAnalysed | InferenceStarted | InferenceEnded
+    FrameReady | OutcomeReached | RunEnded | DecisionMade | FrameAnalysed | StripsSorted | InferenceStarted | InferenceEnded
     | RecorderReady | ProcessLost | Heartbeat | OperatorCommand | Notice | Status
 )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Image-activated sorting: gate, verdicts, records. Read realtime/sorting.py first."""
