@@ -1,13 +1,11 @@
-"""Orders that take time: a move until the stage stands, a pulse until its moment, a burst until its last frame."""
+"""Orders that take time: a move until the stage stands, a burst until its last frame. Pulses: see gate.py."""
 
-import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
-from acquisition.commands import AcquireBurst, Order, PulseSorter, Status
+from acquisition.commands import AcquireBurst, Order, Status
 from acquisition.limits import Limits, rate_window_ns
 from acquisition.microscope import BurstSequencer, Microscope, MicroscopeError, RigGone
 
@@ -16,9 +14,6 @@ Answer = Callable[[Order, Status, str, int], None]
 Level = Literal["info", "warning", "error"]
 Tell = Callable[[Level, str], None]
 """Called with words for the journal and how bad it is."""
-PRECISE_S = 0.0015
-"""This close to a gate's edge the loop sleeps to it exactly instead of serving anything else."""
-FOR_EVER_S = 3600.0
 
 
 class Move:
@@ -76,110 +71,6 @@ class Move:
         order, self._order = self._order, None
         if order is not None:
             self._answer(order, status, detail, self._checked_ns)
-
-
-@dataclass(frozen=True, order=True)
-class _Due:
-    """A pulse that waits for its moment."""
-
-    at_ns: int
-    n: int
-    order: Order
-    checked_ns: int
-
-
-class Gate:
-    """Pulses of the trigger output: each opened at its own time or refused as late, never fired by default."""
-
-    def __init__(self, microscope: Microscope, limits: Limits, clock: Clock, answer: Answer, tell: Tell) -> None:
-        self._microscope, self._limits, self._clock = microscope, limits, clock
-        self._answer, self._tell = answer, tell
-        self._due: list[_Due] = []
-        self._n = 0
-        self._opened_ns = self._shut_at_ns = 0
-        self._is_open = False
-        self._fired_ns: deque[int] = deque()
-
-    def recent_ns(self, now_ns: int) -> list[int]:
-        """When pulses were or will be, as far back as the rate limit looks."""
-        while self._fired_ns and now_ns - self._fired_ns[0] > rate_window_ns(self._limits.pulses_per_s):
-            self._fired_ns.popleft()
-        return [*self._fired_ns, *(due.at_ns for due in self._due)]
-
-    def schedule(self, order: Order, checked_ns: int) -> None:
-        """Keep a pulse until its moment; one whose moment has passed is late at once."""
-        pulse = _pulse(order)
-        if pulse.at_ns < self._clock.now_ns():
-            late_ms = (self._clock.now_ns() - pulse.at_ns) / NS_PER_MS
-            self._answer(order, "late", f"its moment passed {late_ms:.2f} ms ago", checked_ns)
-            return
-        self._n += 1
-        heapq.heappush(self._due, _Due(pulse.at_ns, self._n, order, checked_ns))
-
-    def due_in_s(self) -> float:
-        """Time to the next edge."""
-        edges = [self._due[0].at_ns] if self._due else []
-        if self._is_open:
-            edges.append(self._shut_at_ns)
-        return (min(edges) - self._clock.now_ns()) / NS_PER_S - PRECISE_S if edges else FOR_EVER_S
-
-    def drive(self) -> None:
-        """Shut the gate if it is time, fire what is due."""
-        if self._is_open and self._is_time(self._shut_at_ns):
-            self._shut()
-        while self._due and self._is_time(self._due[0].at_ns):
-            self._fire(heapq.heappop(self._due))
-
-    def give_up(self, why: str) -> None:
-        """Answer for every pulse that will not come; whoever calls this shuts the gate itself."""
-        self._is_open = False
-        while self._due:
-            due = heapq.heappop(self._due)
-            self._answer(due.order, "refused", why, due.checked_ns)
-
-    def _is_time(self, at_ns: int) -> bool:
-        remaining_s = (at_ns - self._clock.now_ns()) / NS_PER_S
-        if remaining_s > PRECISE_S:
-            return False
-        self._clock.sleep_s(remaining_s)
-        return True
-
-    def _fire(self, due: _Due) -> None:
-        if self._is_open:
-            self._answer(due.order, "refused", "the gate is still open from the pulse before", due.checked_ns)
-        elif self._past_ms(due) > self._limits.pulse_tolerance_ms:
-            words = f"the loop came {self._past_ms(due):.2f} ms past its moment; the gate stayed shut"
-            self._answer(due.order, "late", words, due.checked_ns)
-        else:
-            try:
-                self._open(due)
-            except MicroscopeError as error:
-                self._answer(due.order, "failed", str(error), due.checked_ns)
-                raise
-
-    def _open(self, due: _Due) -> None:
-        """The device itself may be slow: the pulse counts only if the gate was open in time."""
-        self._microscope.set_gate(True)
-        self._is_open, self._opened_ns = True, self._clock.now_ns()
-        self._shut_at_ns = self._opened_ns + round(_pulse(due.order).width_ms * NS_PER_MS)
-        self._fired_ns.append(self._opened_ns)
-        past_ms = self._past_ms(due)
-        if past_ms > self._limits.pulse_tolerance_ms:
-            self._shut()
-            words = f"the gate took until {past_ms:.2f} ms past its moment and was shut at once"
-            self._answer(due.order, "late", words, due.checked_ns)
-        else:
-            self._answer(due.order, "done", f"gate opened {past_ms:.3f} ms from its moment", due.checked_ns)
-
-    def _shut(self) -> None:
-        self._microscope.set_gate(False)
-        self._is_open = False
-        over_ms = (self._clock.now_ns() - self._shut_at_ns) / NS_PER_MS
-        if over_ms > self._limits.pulse_tolerance_ms:
-            self._tell("warning", f"the gate stayed open {over_ms:.2f} ms longer than it should")
-
-    def _past_ms(self, due: _Due) -> float:
-        return (self._clock.now_ns() - due.at_ns) / NS_PER_MS
 
 
 class Burst:
@@ -259,8 +150,3 @@ class Burst:
             return words
         apart_ms = (self._last_ns - self._first_ns) / NS_PER_MS / max(1, taken - 1)
         return f"{words} by the camera itself" + (f", {apart_ms:.2f} ms apart" if taken > 1 else "")
-
-
-def _pulse(order: Order) -> PulseSorter:
-    assert isinstance(order.command, PulseSorter)
-    return order.command

@@ -9,6 +9,8 @@ from typing import Protocol
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+SPIN_NS = 200_000
+"""Sleepers are woken late by some 0.05 to 0.15 ms: for so long before an exact moment the processor is kept busy instead."""
 
 
 class Clock(Protocol):
@@ -19,6 +21,8 @@ class Clock(Protocol):
 
     def now_ns(self) -> int: ...
     def sleep_s(self, seconds: float) -> None: ...
+    def wait_until(self, t_ns: int) -> None:
+        """Return at `t_ns`, never before, and as soon after as can be. For waits of milliseconds at most."""
 
 
 class SystemClock:
@@ -31,6 +35,12 @@ class SystemClock:
 
     def sleep_s(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds))
+
+    def wait_until(self, t_ns: int) -> None:
+        if (rest_ns := t_ns - SPIN_NS - time.perf_counter_ns()) > 0:
+            time.sleep(rest_ns / NS_PER_S)
+        while time.perf_counter_ns() < t_ns:
+            pass
 
 
 class SimulatedClock:
@@ -46,6 +56,9 @@ class SimulatedClock:
 
     def sleep_s(self, seconds: float) -> None:
         self._now_ns += max(0, round(seconds * NS_PER_S))
+
+    def wait_until(self, t_ns: int) -> None:
+        self.sleep_s((t_ns - self._now_ns) / NS_PER_S)
 
 
 def utc_now() -> str:

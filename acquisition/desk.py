@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from acquisition.actuation import Answer, Burst, Gate, Move, Tell
+from acquisition.actuation import Answer, Burst, Move, Tell
 from acquisition.clock import NS_PER_MS, Clock
 from acquisition.commands import (
     AcquireBurst,
@@ -21,6 +21,7 @@ from acquisition.commands import (
 )
 from acquisition.dose_map import DoseSettings
 from acquisition.frame import Frame
+from acquisition.gate import gate_for
 from acquisition.light_budget import LightBudget
 from acquisition.limits import Limits, Refusal, RigState, check, outside_limits
 from acquisition.microscope import Capabilities, DeviceState, Microscope, MicroscopeError, RigGone
@@ -57,7 +58,7 @@ class OrderDesk:
         self.light = LightBudget(capabilities, limits, dose, clock, self.device)
         self.changed_ns = self.resumed_ns = clock.now_ns()
         self.move = Move(microscope, limits, clock, answer)
-        self.gate = Gate(microscope, limits, clock, answer, tell)
+        self.gate = gate_for(microscope, limits, clock, answer, tell)
         self.burst = Burst(microscope, answer)
         self._microscope, self._capabilities, self._limits, self._clock = microscope, capabilities, limits, clock
         self._answer, self._tell = answer, tell
@@ -185,8 +186,8 @@ class OrderDesk:
     def be_still(self, state: Literal["paused", "safe"]) -> None:
         """Gate shut, shutter closed, camera stopped; `safe` also stops the stage. If that fails, the run ends."""
         self.state = state
-        self.gate.give_up(state)
         try:
+            self.gate.give_up(state)
             if state == "paused":
                 self._microscope.set_gate(False)
                 self._microscope.stop()
@@ -239,8 +240,9 @@ class OrderDesk:
 
     def give_up(self, why: str) -> None:
         """No order without an outcome."""
-        for under_way in (self.move, self.gate, self.burst):
+        for under_way in (self.move, self.burst):
             under_way.give_up(why)
+        self.gate.close(why)
 
     def _begin_burst(self, order: Order, command: AcquireBurst, checked_ns: int) -> None:
         """By the devices, at whose boundary with the imaging of before it begins; else frame by frame."""

@@ -21,6 +21,11 @@ class JumpingClock:
         """As long as the clock underneath sleeps: a sleeper is not woken by a jump."""
         self._clock.sleep_s(seconds)
 
+    def wait_until(self, t_ns: int) -> None:
+        """Until the clock underneath, or this one after its jump, says so."""
+        if (now_ns := self.now_ns()) < t_ns:
+            self._clock.wait_until(self._clock.now_ns() + t_ns - now_ns)
+
 
 def faulty_clock(clock: Clock, faults: Faults, started_ns: int) -> Clock:
     """The clock itself, or one that jumps if the faults say so; processes of a run agree on when it was started."""

@@ -21,6 +21,7 @@ from acquisition.microscope import (
     MicroscopeError,
     TellsTruth,
 )
+from acquisition.pulses import HasPulseTimer, PulseTimer
 
 
 def with_faults(microscope: Microscope, faults: Faults, to_rescue: bool = False) -> Microscope:
@@ -167,6 +168,11 @@ class FaultyMicroscope:
 
     def set_gate(self, opened: bool) -> None:
         self.inner.set_gate(opened)
+
+    @property
+    def pulse_timer(self) -> PulseTimer | None:
+        """That of the one inside, which knows nothing of these faults."""
+        return self.inner.pulse_timer if isinstance(self.inner, HasPulseTimer) else None
 
     def state(self) -> DeviceState:
         """As read back, a light included that does not go off any more."""

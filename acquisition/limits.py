@@ -4,6 +4,7 @@ It runs in the process that owns the hardware, after the wire, so that no policy
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -57,6 +58,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The longest the trigger output may stay open."""
     pulse_tolerance_ms: Positive = 1.0
     """A pulse that cannot open the gate this close to its time is refused as late."""
+    pulse_recovery_ms: NotNegative = 0.0
+    """From the end of one pulse to the start of the next: one that comes closer is refused."""
     pulse_ahead_s: Positive = 60.0
     """How far ahead of its moment a pulse may be asked for."""
     burst_frames: Annotated[int, Meta(ge=1)] = 1000
@@ -79,9 +82,9 @@ class RigState:
     light_mw: float
     dose_mj: float = 0.0
     moves_ns: Sequence[int] = field(default=())
-    """When the stage was moved, as far back as limits.moves_per_s looks."""
+    """When the stage was moved, ascending, as far back as limits.moves_per_s looks."""
     pulses_ns: Sequence[int] = field(default=())
-    """When pulses were, as far back as limits.pulses_per_s looks, and when those that wait will be."""
+    """When pulses were, as far back as limits.pulses_per_s looks, and when those that wait will be, ascending."""
     always_lit: bool = False
     """The light is on for all of the interval, whatever the exposure; else for `off_delay_ms` longer than that."""
     off_delay_ms: float = 0.0
@@ -232,7 +235,7 @@ def _rate_reason(name: str, times_ns: Sequence[int], t_ns: int, per_s: float) ->
     if math.isinf(per_s):
         return None
     window_ns = rate_window_ns(per_s)
-    recent = sum(1 for t in times_ns if abs(t_ns - t) < window_ns)
+    recent = bisect_left(times_ns, t_ns + window_ns) - bisect_right(times_ns, t_ns - window_ns)
     if recent < max(1, int(per_s)):
         return None
     return f"{recent} within {window_ns / NS_PER_S:g} s already, {name} allows {per_s:g}"

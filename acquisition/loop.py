@@ -17,6 +17,9 @@ from acquisition.microscope import CameraStalled, Capabilities, Imaging, Microsc
 
 LONGEST_IDLE_S = 0.05
 MOVE_POLL_S = 0.001
+FRAME_IS_NEAR_S = 0.001
+MOST_FRAME_NS = 2 * NS_PER_MS
+"""A frame takes the loop about as long as the slowest of the last ones did, but pulses must not keep it out for longer."""
 AWAY_S = 1.0
 """A turn that begins so long after the one before: the process was held, or its clock jumped."""
 
@@ -60,6 +63,7 @@ class AcquisitionLoop:
         self._duration_s = duration_s
         self._started_ns = self._heard_ns = self._turned_ns = clock.now_ns()
         self._was_away = False
+        self._frame_ns = 0
         self._desk = OrderDesk(microscope, capabilities, limits, clock, answer, tell, dose)
 
     @property
@@ -113,7 +117,7 @@ class AcquisitionLoop:
             self._desk.serve(order)
         self._desk.drive()
         if self.state == "running":
-            self._take_frame()
+            self._take_frame_between_pulses()
         self._desk.account()
         self._end_if_over()
 
@@ -134,6 +138,16 @@ class AcquisitionLoop:
             self._clock.sleep_s(self._capabilities.off_delay_ms / 1000)  # what glows after is light of this run
             self._desk.account()
             self._desk.give_up(f"the run ended: {why}")
+
+    def _take_frame_between_pulses(self) -> None:
+        """An edge of the gate that would fall into the handling of a frame goes first."""
+        if self._frame_ns and self._microscope.ready_in_s() < FRAME_IS_NEAR_S:
+            self._desk.gate.drive(self._frame_ns)
+        n_before, began_ns = self.n_frames, self._clock.now_ns()
+        self._take_frame()
+        if self.n_frames > n_before:
+            took_ns = self._clock.now_ns() - began_ns
+            self._frame_ns = min(MOST_FRAME_NS, max(took_ns, self._frame_ns - self._frame_ns // 16))
 
     def _take_frame(self) -> None:
         frame = self._microscope.poll_frame()

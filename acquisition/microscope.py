@@ -169,3 +169,31 @@ class TellsTruth(Protocol):
 
     def history(self) -> list[Any]:
         """What has happened in the specimen until then, asked in any thread; see acquisition/simulated/history.py."""
+
+
+@dataclass(frozen=True)
+class PassedCell:
+    """A cell that has passed the sort junction, as it really was. Times are the acquisition clock's."""
+
+    id: int
+    kind: str
+    """Its class."""
+    arrival_ns: int
+    """Its centre was at the junction."""
+    y_um: float
+    """From the channel's axis, downwards in the image."""
+    speed_um_s: float
+    """Its mean speed along the flow."""
+    entered_ns: int
+    """Its centre entered the view."""
+    strips: int
+    """So many strips that were handed out show it with its centre in view."""
+    deflected: bool
+
+
+@runtime_checkable
+class TellsSorted(Protocol):
+    """What a microscope may have besides: it knows which cells have passed its sorter, and which were deflected."""
+
+    def passed(self) -> list[PassedCell]:
+        """Those that have passed since the last call, each once. Driven by the loop's thread."""

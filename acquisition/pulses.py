@@ -37,11 +37,27 @@ class PulseTimer(Protocol):
         """What has become of pulses since the last call. Never blocks. Raises RigGone if the device is silent."""
 
     def cancel_pulses(self) -> None:
-        """Forget all pulses that have not begun and shut the gate, now; each is still reported, as refused."""
+        """Forget all pulses that have not begun and shut the gate, now; each is still reported, as refused.
+
+        Never blocks: a real device's reports of it come a little later. `make_safe` of the rig does the same and waits.
+        """
+
+
+@runtime_checkable
+class HasPulseTimer(Protocol):
+    """What a microscope may have besides: a sorter of its own that times pulses. Asked once the microscope is open."""
+
+    @property
+    def pulse_timer(self) -> PulseTimer | None:
+        """None if its settings leave the timing to the loop, which then uses `set_gate`."""
 
 
 class Sorter(PulseTimer, Protocol):
     """A sorter beside the microscope: the `[sorter]` table. The class is a dataclass of its settings."""
+
+    @property
+    def rig_id(self) -> str | None:
+        """What a second run must not open at the same time; None if there is nothing to protect."""
 
     def open(self, clock: Clock) -> str:
         """Connect, shut the gate, learn the device's clock; a description in words. Raises MicroscopeError."""
