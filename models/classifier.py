@@ -15,7 +15,7 @@ from models.cells import NO_FEATURES, Cells, Floats
 from models.crops import normalised_crops
 from models.engines.choose import CheckedEngine, build_ahead, open_engine
 from models.engines.engine import Array, EngineSettings
-from models.manifest import find_classifier
+from models.manifest import ModelError, find_classifier
 
 
 @dataclass
@@ -38,6 +38,10 @@ class NetworkClassifier:
 
     def __post_init__(self) -> None:
         self._model, self._manifest = find_classifier(self.model_path or self.model)
+        if self._manifest.looks is not None:
+            raise ModelError(
+                f'model "{self._manifest.name}" classifies cells in flow: use it in a run with [sort], and another one here'
+            )
         members = (
             self._manifest.groups if self.classes == "groups" else {name: (name,) for name in self._manifest.classes}
         )

@@ -69,10 +69,22 @@ class SegmenterManifest(
     """Settings of the torch network (models/networks/unet.py) that holds the same weights."""
 
 
+class LookRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of a classifier of cells in flow, which are looked at several times."""
+
+    class_prior: tuple[Annotated[float, Meta(gt=0, lt=1)], ...]
+    """Share of each class for which the probabilities are calibrated."""
+    correlation: Annotated[float, Meta(ge=0, le=1)]
+    """n looks at one cell tell as much as n / (1 + (n − 1) · correlation) looks at different cells of its kind."""
+
+
 class ClassifierManifest(
     _Common, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="classifier"
 ):
-    """Input `crops[N, 1, S, S]`, normalised one by one; output `logits[N, K]`."""
+    """Input `crops[N, 1, S, S]`, normalised one by one; output `logits[N, K]`.
+
+    With `looks`, crops are of cells in flow and hold contrast: |background − pixel| / background.
+    """
 
     side_px: Annotated[int, Meta(ge=8)]
     classes: tuple[str, ...]
@@ -80,9 +92,12 @@ class ClassifierManifest(
     """Name → classes whose probabilities add up to it; together they name every class once."""
     temperature: Annotated[float, Meta(gt=0)]
     """Logits are divided by it: then probabilities are calibrated."""
+    looks: LookRules | None = None
     network: dict[str, Any]
 
     def __post_init__(self) -> None:
+        if self.looks is not None and len(self.looks.class_prior) != len(self.classes):
+            raise ValueError("looks.class_prior must have one share for every class")
         named = [name for members in self.groups.values() for name in members]
         if sorted(named) != sorted(self.classes):
             raise ValueError("groups must name every class exactly once")
@@ -153,6 +168,16 @@ def find_segmenter(name: str) -> tuple[Model, SegmenterManifest]:
     return model, model.manifest
 
 
+def find_flow_classifier(name: str) -> tuple[Model, ClassifierManifest, LookRules]:
+    """A model that names cells in flow. Raises ModelError for any other."""
+    model, manifest = find_classifier(name)
+    if manifest.looks is None:
+        raise ModelError(
+            f'model "{name}" classifies crops of images; a sort needs one of cells in flow: {", ".join(_of_flow())}'
+        )
+    return model, manifest, manifest.looks
+
+
 def find_classifier(name: str) -> tuple[Model, ClassifierManifest]:
     """A model that names cells. Raises ModelError for any other."""
     model = find_model(name)
@@ -181,6 +206,10 @@ def read_manifest(path: Path) -> Manifest:
         return manifest
     except msgspec.ValidationError as error:
         raise ModelError(f"{path}: {error}") from error
+
+
+def _of_flow() -> list[str]:
+    return [name for name in _of(ClassifierManifest) if find_classifier(name)[1].looks is not None]
 
 
 def _of(kind: type) -> list[str]:
