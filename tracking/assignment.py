@@ -26,7 +26,7 @@ def assign(track: Ints, cell: Ints, gain: Floats, n_tracks: int, n_cells: int) -
     """
     worth = gain > 0
     start = np.searchsorted(track[worth], np.arange(n_tracks + 1))
-    return _solved(start, cell[worth], -gain[worth], n_cells)
+    return best_links(start, cell[worth], -gain[worth], n_cells)
 
 
 def owners(cell_of: Ints, n_cells: int) -> Ints:
@@ -38,8 +38,8 @@ def owners(cell_of: Ints, n_cells: int) -> Ints:
 
 
 @compiled
-def _solved(start: _Rows, cell: _Rows, cost: Floats, n_cells: int) -> _Rows:
-    """Links of track i are `start[i]:start[i + 1]`; their costs are negative, staying alone costs 0."""
+def best_links(start: _Rows, cell: _Rows, cost: Floats, n_cells: int) -> _Rows:
+    """The same for compiled code: links of track i are `start[i]:start[i + 1]`, and their costs are negative gains."""
     n_tracks = len(start) - 1
     cell_of, cost_of = np.full(n_tracks, -1), np.zeros(n_tracks)
     track_of, came_from, came_cost = np.full(n_cells, -1), np.full(n_cells, -1), np.zeros(n_cells)
