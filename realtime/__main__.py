@@ -49,6 +49,8 @@ def _play(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
         from realtime.processes.rig import run as role
     elif ticket.role == "recorder":
         from realtime.processes.recorder import run as role
+    elif ticket.role == "inference" and ticket.read_config().sort is not None:
+        from realtime.processes.sorting import run as role
     elif ticket.role == "inference":
         from realtime.processes.inference import run as role
     else:

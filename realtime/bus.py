@@ -31,6 +31,7 @@ from realtime.wire import (
     ProcessLost,
     RecorderReady,
     RunEnded,
+    StripsSorted,
     WireError,
     decode,
     encode,
@@ -49,7 +50,7 @@ CONNECTION_EVENTS = (
 )  # fmt: skip
 MAY_SAY: dict[str, tuple[type, ...]] = {
     "acquisition": (FrameReady, OutcomeReached, RunEnded, Notice, OperatorCommand),
-    "inference": (DecisionMade, FrameAnalysed, InferenceStarted, InferenceEnded, Heartbeat, Notice),
+    "inference": (DecisionMade, FrameAnalysed, StripsSorted, InferenceStarted, InferenceEnded, Heartbeat, Notice),
     "recorder": (RecorderReady, Heartbeat, Notice),
     "operator": (OperatorCommand,),
     "supervisor": (OperatorCommand, ProcessLost, RunEnded, Notice),

@@ -12,10 +12,12 @@ import msgspec
 import numpy as np
 
 from acquisition.clock import NS_PER_MS, NS_PER_S, SystemClock
+from acquisition.faults import Faults
 from acquisition.frame import Frame
 from acquisition.microscope import Imaging, Microscope, MicroscopeError
 from realtime.bus import Client, Door, KeyPair
 from realtime.config import RunConfig, resolved
+from realtime.devices import build_rig
 from realtime.inference import Inference, perception_from
 from realtime.processes.inference import warm_up, warm_up_tracker
 from realtime.processes.rig_lock import RigLock
@@ -113,22 +115,26 @@ def rehearsal(config: RunConfig, tell: Callable[[str], None] = lambda text: None
     Engines that must be built before a run (TensorRT) are built on the way; `tell` hears how that goes, and what the
     devices can do in step with the camera without the computer.
     """
+    if config.sort is not None:
+        from realtime.sort.check_sort import sort_rehearsal
+
+        return sort_rehearsal(config, tell)
     clock = SystemClock()
-    microscope: Microscope = config.microscope.build()
+    microscope = build_rig(config, Faults())
     imaging = _rehearsed(config.imaging, config.limits.duty_cycle)
     with RigLock(microscope.rig_id, "rehearsal"):
         try:
             sequences = microscope.open(clock, imaging).sequences
             tell(f"the devices sequence by themselves: {', '.join(sequences) or 'nothing'}")
-            frames, rate_hz = _image(microscope, clock, imaging.interval_ms)
+            frames, rate_hz = take_frames(microscope, clock, imaging.interval_ms)
         finally:
             microscope.close()
     return [
-        _camera_finding(rate_hz, 1000 / imaging.interval_ms),
-        _ring_finding(config, frames),
-        _bus_finding(clock),
+        camera_finding(rate_hz, 1000 / imaging.interval_ms),
+        ring_finding(config, frames, config.imaging.interval_ms),
+        bus_finding(clock),
         _inference_finding(config, frames, clock, tell),
-        _disk_finding(config, frames, clock),
+        disk_finding(config, frames, clock, config.imaging.interval_ms),
     ]
 
 
@@ -138,7 +144,7 @@ def _rehearsed(imaging: Imaging, duty_cycle: float) -> Imaging:
     return msgspec.structs.replace(imaging, interval_ms=interval_ms)
 
 
-def _image(microscope: Microscope, clock: SystemClock, interval_ms: float) -> tuple[list[Frame], float]:
+def take_frames(microscope: Microscope, clock: SystemClock, interval_ms: float) -> tuple[list[Frame], float]:
     """The last frames, and frames per second."""
     frames: deque[Frame] = deque(maxlen=FRAMES_KEPT)
     first: Frame | None = None
@@ -159,25 +165,28 @@ def _image(microscope: Microscope, clock: SystemClock, interval_ms: float) -> tu
     return list(frames), n_frames * NS_PER_S / span_ns if span_ns else 0.0
 
 
-def _camera_finding(rate_hz: float, demanded_hz: float) -> Finding:
+def camera_finding(rate_hz: float, demanded_hz: float, unit: str = "frames/s") -> Finding:
+    """Does it give as many as were asked for?"""
     return Finding(
-        "camera", rate_hz, demanded_hz, "frames/s", True,
+        "camera", rate_hz, demanded_hz, unit, True,
         "raise imaging.interval_ms, or read a smaller part of the sensor", usable=CAMERA_TOLERANCE,
     )  # fmt: skip
 
 
-def _ring_finding(config: RunConfig, frames: list[Frame]) -> Finding:
+def ring_finding(config: RunConfig, frames: list[Frame], interval_ms: float) -> Finding:
+    """How long one frame takes into the ring; they come every `interval_ms`."""
     pixels = frames[-1].pixels
     slots = slots_for(config.ring.megabytes, pixels.nbytes)
     ring = Ring.create("rehearsal-" + KeyPair.new().public[:8].encode().hex(), slots, pixels.nbytes)
     try:
-        ms = _median_ms(SystemClock(), 10, lambda: ring.release((ring.write(pixels) or (0, 0))[1]))
+        ms = median_ms(SystemClock(), 10, lambda: ring.release((ring.write(pixels) or (0, 0))[1]))
     finally:
         ring.close()
-    return Finding("ring, a frame", ms, config.imaging.interval_ms, "ms", False, "raise imaging.interval_ms")
+    return Finding("ring, a frame", ms, interval_ms, "ms", False, "raise imaging.interval_ms")
 
 
-def _bus_finding(clock: SystemClock) -> Finding:
+def bus_finding(clock: SystemClock) -> Finding:
+    """How long a message is on its way."""
     server, client = KeyPair.new(), KeyPair.new()
     door = Door("rehearsal", server, {client.public: "inference"}, clock)
     peer = Client("door", door.address, "rehearsal", client)
@@ -190,7 +199,7 @@ def _bus_finding(clock: SystemClock) -> Finding:
 
     try:
         one_way()
-        ms = _median_ms(clock, ROUND_TRIPS, one_way)
+        ms = median_ms(clock, ROUND_TRIPS, one_way)
     finally:
         peer.close()
         door.close()
@@ -217,7 +226,8 @@ def _inference_finding(
     )  # fmt: skip
 
 
-def _disk_finding(config: RunConfig, frames: list[Frame], clock: SystemClock) -> Finding:
+def disk_finding(config: RunConfig, frames: list[Frame], clock: SystemClock, interval_ms: float) -> Finding:
+    """Are frames written as fast as they come, one every `interval_ms`?"""
     n_bytes = frames[-1].header.n_bytes
     n_frames = min(MOST_WRITTEN, max(LEAST_WRITTEN, int(DISK_BYTES // n_bytes)))
     sessions = Path(config.rig.sessions)
@@ -232,11 +242,12 @@ def _disk_finding(config: RunConfig, frames: list[Frame], clock: SystemClock) ->
                 writer.check_space()
                 writer.add_frame(FrameReady(run="rehearsal", header=header, slot=0, seq=i), frame.pixels)
         seconds = (clock.now_ns() - started_ns) / NS_PER_S
-    measured, demanded = n_frames * n_bytes / 1e6 / seconds, n_bytes / 1000 / config.imaging.interval_ms
+    measured, demanded = n_frames * n_bytes / 1e6 / seconds, n_bytes / 1000 / interval_ms
     return Finding("disk", measured, demanded, "MB/s", True, "use a faster disk, or raise imaging.interval_ms")
 
 
-def _median_ms(clock: SystemClock, n: int, action: Callable[[], object]) -> float:
+def median_ms(clock: SystemClock, n: int, action: Callable[[], object]) -> float:
+    """Of so many times that it takes."""
     times_ns = []
     for _ in range(n):
         started_ns = clock.now_ns()

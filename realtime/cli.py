@@ -1,36 +1,47 @@
 """The command line `reflexscope`. A user's mistake gets one clear line and exit status 2, never a traceback."""
 
-import contextlib
-import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 
-from acquisition.clock import utc_now
 from acquisition.commands import Command
 from acquisition.microscope import MicroscopeError
 from models.engines.engine import EngineError
 from models.images import ImageError
 from models.manifest import ModelError
-from realtime.config import RunConfig, load_config, read_tables
-from realtime.faults import fault_overrides
-from realtime.live import StatusLine, summary_tables
+from realtime.config import read_tables
+from realtime.live import StatusLine
 from realtime.offline import cli_models, cli_tracking, cli_train
-from realtime.plugins import ConfigError, setting_names
+from realtime.plugins import ConfigError
 from realtime.processes.rig_lock import RigBusy
-from realtime.processes.supervisor import RunCancelled, RunFailed, Supervisor
+from realtime.processes.supervisor import RunCancelled, RunFailed
 from realtime.ring import RingError
+from realtime.running import (
+    FAILED,
+    MISTAKE,
+    TERMINATE,
+    ConfigPath,
+    Duration,
+    Faults,
+    Inline,
+    Out,
+    Overrides,
+    Seed,
+    console,
+    errors,
+    leave,
+    load,
+    run_to_the_end,
+    say,
+)
 from realtime.scoring import cli_score
 from realtime.scoring.failure import ScoreFailed
-from realtime.session.disk import RecordingError, make_session_folder
+from realtime.session.disk import RecordingError
+from realtime.sort import cli_report, cli_sort
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -40,43 +51,27 @@ app.add_typer(cli_models.app)  # segment, classify, evaluate, models
 app.add_typer(cli_train.app)  # train, export
 app.add_typer(cli_tracking.app)  # track
 app.add_typer(cli_score.app)  # score
-console = Console()
-errors = Console(stderr=True)
-
-FAILED, MISTAKE = 1, 2
-TERMINATE = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+app.add_typer(cli_sort.app)  # sort
+app.add_typer(cli_report.app)  # sort-report
 USER_ERRORS = (
     ConfigError, EngineError, ImageError, MicroscopeError, ModelError, RigBusy, RingError, RunFailed, RecordingError,
     ScoreFailed,
 )  # fmt: skip
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML file; see hardware_configs/.")]
-Overrides = Annotated[list[str], typer.Option("--set", help="section.key=value, may be repeated.", metavar="KEY=VALUE")]
-
 
 @app.command()
 def run(
     config_path: ConfigPath,
-    duration: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds; without it the run goes on until Ctrl-C.")
-    ] = None,
-    inline: Annotated[bool, typer.Option(help="One process, simulated time where there is no hardware.")] = False,
-    seed: Annotated[int | None, typer.Option(help="For the simulated microscope.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Session folder; a new one under rig.sessions without it.")] = None,
+    duration: Duration = None,
+    inline: Inline = False,
+    seed: Seed = None,
+    out: Out = None,
     overrides: Overrides = [],  # noqa: B006  # typer reads the default, nobody changes it
-    faults: Annotated[
-        list[str], typer.Option("--fault", help="Something to go wrong, or NAME.key=value.", metavar="NAME")
-    ] = [],  # noqa: B006
+    faults: Faults = [],  # noqa: B006
 ) -> None:
     """Run a microscope with reflexes and record everything."""
-    config = _load(config_path, [*overrides, *fault_overrides(faults)], seed)
-    folder = out or Path(config.rig.sessions) / f"{utc_now().replace(':', '')}-{_slug(config.rig.name)}"
-    ended_ok, reason = (_run_inline if inline else _run_processes)(config, folder, duration)
-    _show_summary(folder)
-    console.print(f"session: {folder}", highlight=False, markup=False, soft_wrap=True)
-    if not ended_ok:
-        errors.print(f"error: {reason}", style="bold red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(FAILED)
+    config = load(config_path, overrides, seed, faults)
+    leave(*run_to_the_end(config, out, duration, inline, StatusLine(console)))
 
 
 @app.command()
@@ -90,11 +85,11 @@ def check(
     """Show the resolved config, then measure whether this machine and rig can do what it demands."""
     from realtime.check import marked_config, rehearsal
 
-    config = _load(config_path, overrides)
+    config = load(config_path, overrides)
     given = read_tables(config_path, overrides)
     console.print(marked_config(config, given), highlight=False, markup=False, soft_wrap=True)
     if rehearse:
-        findings = rehearsal(config, _say)
+        findings = rehearsal(config, say)
         for finding in findings:
             style = None if finding.ok else "bold red"
             console.print(finding.words(), style=style, highlight=False, markup=False, soft_wrap=True)
@@ -131,8 +126,8 @@ def _replay_with(session: Path, policies: list[str], json: Path | None) -> None:
         require_writable("--json", json)
     result = replay_with(session, policies)
     for decision in result.decisions:
-        _say(f"frame {decision.frame_index}: {decision.policy} {_words(decision.command)}: {decision.reason}")
-    _say(f"{result.n_decisions} decisions on {result.n_frames} frames; nothing acted")
+        say(f"frame {decision.frame_index}: {decision.policy} {_words(decision.command)}: {decision.reason}")
+    say(f"{result.n_decisions} decisions on {result.n_frames} frames; nothing acted")
     if result.complaints:
         for words in (*result.complaints, "not scored, for a policy that fails cannot be judged"):
             errors.print(f"error: {words}", style="bold red", highlight=False, markup=False, soft_wrap=True)
@@ -141,7 +136,7 @@ def _replay_with(session: Path, policies: list[str], json: Path | None) -> None:
     console.print(recorded_table(scores))
     if json is not None:
         write_recorded(json, session, scores)
-        _say(f"written: {json}")
+        say(f"written: {json}")
 
 
 @app.command()
@@ -149,7 +144,7 @@ def safe(config_path: ConfigPath, overrides: Overrides = []) -> None:  # noqa: B
     """Open the rig only to make it safe: gate shut, shutter closed, light off, stage still."""
     from realtime.processes.safe import make_rig_safe
 
-    console.print(make_rig_safe(_load(config_path, overrides), "safe command"), highlight=False)
+    console.print(make_rig_safe(load(config_path, overrides), "safe command"), highlight=False)
 
 
 @app.command()
@@ -192,69 +187,6 @@ def main() -> None:
         sys.exit(FAILED if isinstance(error, RunCancelled | ScoreFailed) else MISTAKE)
 
 
-def _say(text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _load(path: Path, overrides: list[str], seed: int | None = None) -> RunConfig:
-    config = load_config(path, overrides)
-    if seed is None:
-        return config
-    if "seed" not in setting_names(type(config.microscope.build())):
-        raise ConfigError(f"--seed {seed}: the microscope {config.microscope.use!r} has no seed")
-    return load_config(path, [*overrides, f"microscope.seed={seed}"])
-
-
-def _run_processes(config: RunConfig, folder: Path, duration_s: float | None) -> tuple[bool, str]:
-    line = StatusLine(console)
-    supervisor = Supervisor(config, folder, duration_s, line.watch)
-    # Signals are held until the last child has ended: whoever interrupts the end interrupts making the rig safe.
-    with _on_interrupt(lambda: supervisor.stop("Ctrl-C")), line, supervisor:
-        supervisor.start()
-        result = supervisor.supervise()
-    return result.ok, result.reason
-
-
-def _run_inline(config: RunConfig, folder: Path, duration_s: float | None) -> tuple[bool, str]:
-    from realtime.inline import inline_run
-    from realtime.session.header import session_toml
-
-    make_session_folder(folder)
-    run_id = f"inline-{utc_now().replace(':', '')}"
-    with (
-        StatusLine(console) as line,
-        inline_run(config, run_id, folder, session_toml(run_id, config), duration_s, line.see, line.watch) as inline,
-        _on_interrupt(lambda: inline.loop.stop("Ctrl-C")),
-    ):
-        end = inline.image()
-    return end.ok, end.reason
-
-
-@contextlib.contextmanager
-def _on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal end the run in good order; a second Ctrl-C interrupts."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, *TERMINATE)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _show_summary(folder: Path) -> None:
-    path = folder / "summary.json"
-    if not path.exists():
-        return
-    summary: dict[str, Any] = msgspec.json.decode(path.read_bytes())
-    for table in summary_tables(summary):
-        console.print(table)
-
-
 def _words(command: Command) -> str:
     """`MoveStage x_um=3.71 y_um=-8.92`."""
     values = ((name, getattr(command, name)) for name in command.__struct_fields__)
@@ -264,7 +196,3 @@ def _words(command: Command) -> str:
         if value is not None
     )
     return " ".join([type(command).__name__, *numbers])
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

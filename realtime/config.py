@@ -23,10 +23,12 @@ from acquisition.frame import StagePosition
 from acquisition.limits import Limits, Refusal, RigState, check, frame_mj
 from acquisition.microscope import Imaging
 from realtime.explain import did_you_mean, shown
+from realtime.overrides import apply_override, policy_name
 from realtime.plugins import ConfigError, Plugin, PolicyPlugin, convert_settings, load_plugin, load_policy
 from realtime.scoring.settings import ScoreSettings
 from realtime.session.writer import RecorderSettings
-from realtime.vocabulary import check_vocabulary
+from realtime.sort.settings import SortSettings
+from realtime.vocabulary import check_gate, check_vocabulary
 
 SMALL = Annotated[int, Meta(ge=1, le=64)]
 
@@ -105,6 +107,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults
     score: ScoreSettings | None = None
     """What `reflexscope score` asks; a run itself takes no notice of it."""
+    sorter: Plugin | None = None
+    """A sorter beside the microscope; without one, pulses are the microscope's own."""
+    sort: SortSettings | None = None
+    """The run sorts: segmenter, tracker, perception and policies then have no part in it."""
 
 
 SECTIONS: dict[str, type] = {
@@ -112,19 +118,25 @@ SECTIONS: dict[str, type] = {
     "perception": PerceptionSettings,
     "inference": InferenceSettings, "recorder": RecorderSettings, "ring": RingSettings, "faults": Faults,
 }  # fmt: skip
-PLUGINS = ("microscope", "segmenter", "classifier", "tracker")
+PLUGINS = ("microscope", "sorter", "segmenter", "classifier", "tracker")
 DEFAULT_USE = {"segmenter": {"use": "network"}, "tracker": {"use": "causal"}}
-KEYS = (*SECTIONS, *PLUGINS, "policy", "score")
+SORT_CLASSIFIER = {"use": "flow"}
+KEYS = (*SECTIONS, *PLUGINS, "policy", "score", "sort")
 MAY_BE_INFINITE = ("limits", "classifier", "microscope", "policy", "score")
 POLICY_NAME = re.compile(r"[\w-]{1,40}")
-RESERVED = ("operator", "supervisor", "recorder", "inference", "acquisition", "watch", "faults")
+NOT_IN_A_SORT = ("segmenter", "tracker", "policy", "perception", "score")
+"""Sections that say how a run looks at frames and what it does about them: of a sort, [sort] says both."""
+RESERVED = ("operator", "supervisor", "recorder", "inference", "acquisition", "watch", "faults", "sort")
 """Who else gives orders or speaks in a run's journal; a policy must not be mistaken for one of them."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     """A checked config from a TOML file and `section.key=value` overrides. Raises ConfigError."""
     config = config_from(read_tables(path, overrides), Path(path).parent)
-    check_vocabulary(config.perception.features, config.classifier, config.policies)
+    if config.sort is not None:
+        check_gate(config.sort.gate, config.classifier)
+    else:
+        check_vocabulary(config.perception.features, config.classifier, config.policies)
     return config
 
 
@@ -156,9 +168,12 @@ def config_from(raw: Mapping[str, Any], folder: Path) -> RunConfig:
     for key, value in raw.items():
         _refuse_odd_numbers(value, key, finite=key not in MAY_BE_INFINITE)
     parts: dict[str, Any] = {name: convert_settings(cls, _table(raw, name), name) for name, cls in SECTIONS.items()}
+    if "sort" in raw:
+        raw = _of_a_sort(raw)
+        parts["sort"] = convert_settings(SortSettings, _table(raw, "sort"), "sort")
     for kind in PLUGINS:
         table = DEFAULT_USE.get(kind, {}) | _table(raw, kind)
-        parts[kind] = load_plugin(kind, table, kind, folder) if table or kind in raw else None
+        parts[kind] = load_plugin(_kind(kind, raw), table, kind, folder) if table or kind in raw else None
     if "score" in raw:
         parts["score"] = convert_settings(ScoreSettings, _table(raw, "score"), "score")
     config = RunConfig(**parts, policies=_policies(raw.get("policy", []), folder))
@@ -171,10 +186,26 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     tables: dict[str, Any] = {"rig": msgspec.to_builtins(config.rig), "microscope": config.microscope.resolved()}
     tables |= {name: msgspec.to_builtins(getattr(config, name)) for name in SECTIONS}
     tables |= {kind: plugin.resolved() for kind in PLUGINS if (plugin := getattr(config, kind)) is not None}
+    if config.sort is not None:
+        tables["sort"] = msgspec.to_builtins(config.sort)
+        return {key: table for key, table in tables.items() if key not in NOT_IN_A_SORT}
     tables["policy"] = [{"name": name} | plugin.resolved() for name, plugin in config.policies.items()]
     if config.score is not None:
         tables["score"] = msgspec.to_builtins(config.score)
     return tables
+
+
+def _of_a_sort(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with a sort's own classifier, if no other is named. Raises ConfigError."""
+    for key in NOT_IN_A_SORT:
+        if key in raw:
+            raise ConfigError(f"[{key}] has no part in a run with [sort]: remove one of the two sections")
+    return {**raw, "classifier": SORT_CLASSIFIER | _table(raw, "classifier")}
+
+
+def _kind(section: str, raw: Mapping[str, Any]) -> str:
+    """Of plugin: a sort classifies pictures of single cells in flow."""
+    return "sort_classifier" if section == "classifier" and "sort" in raw else section
 
 
 def _table(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -189,7 +220,7 @@ def _policies(tables: Any, folder: Path) -> dict[str, PolicyPlugin]:
         raise ConfigError("policies are written [[policy]], one table each, the most important first")
     policies: dict[str, PolicyPlugin] = {}
     for i, table in enumerate(tables):
-        name = _policy_name(table)
+        name = policy_name(table)
         plugin = load_policy(table, f"policy.{name}", folder)
         if not isinstance(name, str) or not POLICY_NAME.fullmatch(name):
             raise ConfigError(f"policy[{i}].name must be one word of letters, digits, _ and -, not {shown(name)}")
@@ -201,53 +232,6 @@ def _policies(tables: Any, folder: Path) -> dict[str, PolicyPlugin]:
             raise ConfigError(f'policy[{i}]: "{name}" is another policy already; give this one a name = "…" of its own')
         policies[name] = plugin
     return policies
-
-
-def _policy_name(table: Any) -> Any:
-    """As given, or else the last word of what it uses."""
-    if not isinstance(table, dict):
-        return "policy"  # load_plugin says what is wrong
-    return table.get("name", str(table.get("use", "policy")).rpartition(":")[2].lower())
-
-
-def apply_override(raw: dict[str, Any], text: str) -> None:
-    """Apply `section.key=value` or `policy.name.key=value`."""
-    path, equals, value_text = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {text}: write section.key=value, or policy.name.key=value for a policy")
-    set_value(raw, path.strip(), _value(value_text), f"--set {text}")
-
-
-def set_value(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
-    """Put a value at `section.key` or `policy.name.key` of parsed TOML; `where` says who asks, for errors."""
-    steps = path.split(".")
-    if not all(steps) or len(steps) < (3 if steps[0] == "policy" else 2):
-        raise ConfigError(f"{where}: write section.key=value, or policy.name.key=value for a policy")
-    table: Any = raw
-    if steps[0] == "policy":
-        table, steps = _policy_table(raw.get("policy", []), steps[1], where), steps[2:]
-    for step in steps[:-1]:
-        table = table.setdefault(step, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"{where}: {step} is a value, not a section")
-    table[steps[-1]] = value
-
-
-def _policy_table(tables: Any, name: str, where: str) -> dict[str, Any]:
-    named = {str(_policy_name(table)): table for table in tables} if isinstance(tables, list) else {}
-    if name not in named:
-        known = ", ".join(named) or "none"
-        raise ConfigError(f"{where}: no policy is called {name}{did_you_mean(name, named)}; there are {known}")
-    table: dict[str, Any] = named[name]
-    return table
-
-
-def _value(text: str) -> Any:
-    """As in TOML; what is not TOML is a plain word."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text.strip()
 
 
 def _refuse_odd_numbers(value: Any, place: str, finite: bool) -> None:

@@ -2,13 +2,16 @@
 
 import os
 import signal
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from acquisition.clock import Clock
 from acquisition.faults import Faults, KilledInference
 from models.cells import Labels
 from models.perception import Image, Perception, Segmenter
 
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no SIGKILL, and its SIGTERM is one
 
 
@@ -35,6 +38,19 @@ def slow_down(perception: Perception, faults: Faults, clock: Clock) -> None:
     if isinstance(segmenter, SlowSegmenter):
         segmenter = segmenter.inner
     perception.segmenter = segmenter if fault is None else SlowSegmenter(segmenter, clock, fault.delay_ms)
+
+
+def slowed(look: Callable[Given, Found], faults: Faults, clock: Clock) -> Callable[Given, Found]:
+    """The same for a sort: what looks at a stack of strips, so much later."""
+    fault = faults.slow_inference
+    if fault is None:
+        return look
+
+    def look_late(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+        clock.sleep_s(fault.delay_ms / 1000)
+        return look(*args, **kwargs)
+
+    return look_late
 
 
 class Killer:

@@ -14,15 +14,15 @@ from acquisition.commands import Order, Outcome
 from acquisition.commands import Status as OutcomeStatus
 from acquisition.desk import RunEnd
 from acquisition.faulty_clock import faulty_clock
-from acquisition.faulty_microscope import with_faults
 from acquisition.frame import Frame
 from acquisition.loop import AcquisitionLoop, RunStopped
 from acquisition.microscope import Microscope
 from models.perception import Perception
 from realtime.config import RunConfig
+from realtime.devices import build_rig
 from realtime.faults import confess
-from realtime.faulty_inference import slow_down
-from realtime.inference import Analysis, Inference
+from realtime.inference import Inference
+from realtime.inline_looking import InferenceLooker, See, looker_for
 from realtime.plugins import ConfigError
 from realtime.processes.rig_lock import RigLock
 from realtime.session.disk import RecordingError
@@ -38,9 +38,7 @@ from realtime.wire import (
     OutcomeReached,
     RunEnded,
 )
-from realtime.words import analysed, decisions_made
 
-See = Callable[[Analysis], None]
 Hear = Callable[[AnyMessage], None]
 """Called with every message of the run but frames."""
 
@@ -55,14 +53,14 @@ class InlineRun:
     ) -> None:  # fmt: skip
         """`perception` None: a fresh one, as the config says."""
         self.clock, self.microscope = clock, microscope
-        self.inference = Inference.from_config(config, clock, perception)
+        self._looker = looker_for(config, run, clock, perception, see)
         capabilities = microscope.open(clock, config.imaging)
         self.loop = AcquisitionLoop(
             microscope, capabilities, config.limits, config.imaging, clock,
             publish=self.publish, receive=self.receive, answer=self.answer, duration_s=duration_s, tell=self._notice,
             dose=config.dose,
         )  # fmt: skip
-        self._run, self._writer, self._see, self._hear = run, writer, see, hear
+        self._run, self._writer, self._hear = run, writer, hear
         self._truth = None
         if writer is not None and config.recorder.truth:
             self._truth = truth_writer(writer.folder, microscope, clock, threaded=False)
@@ -70,11 +68,15 @@ class InlineRun:
         self._pending: dict[str, DecisionMade] = {}
         self._problem = ""
         frame_px = (capabilities.height_px, capabilities.width_px)
-        perception = self.inference.perception
-        self.inference.prepare(*frame_px)
-        self._tell(InferenceStarted(run=run, pid=0, perception=perception.description, frame_px=frame_px))
-        slow_down(perception, config.faults, clock)
+        self._looker.prepare(*frame_px)
+        self._tell(InferenceStarted(run=run, pid=0, perception=self._looker.description, frame_px=frame_px))
         confess(config.faults, self._notice)
+
+    @property
+    def inference(self) -> Inference:
+        """Of a run that does not sort."""
+        assert isinstance(self._looker, InferenceLooker)
+        return self._looker.inference
 
     def publish(self, frame: Frame, dose_mj: float) -> None:
         """A frame is looked at on the spot."""
@@ -85,15 +87,12 @@ class InlineRun:
         self._record(ready, frame)
         if self._truth is not None:
             self._truth.see(frame.header)
-        analysis = self.inference.look(frame, dose_mj, lit_from_um=lit_from_um)
-        assert analysis is not None
-        analysis = self.inference.with_shadow(analysis)
-        self._see(analysis)
-        for made in decisions_made(self._run, analysis, self.clock):
+        looked = self._looker.look(frame, dose_mj, lit_from_um)
+        for made in looked.made:
             self._pending[made.decision.id] = made
             self._orders.append(made.decision.order(self.clock.now_ns()))
-        self._tell(analysed(self._run, analysis, skipped=0))
-        for text in analysis.complaints:
+        self._tell(looked.words)
+        for text in looked.complaints:
             self._notice("warning", text, "inference")
 
     def receive(self, timeout_s: float) -> Iterator[Order]:
@@ -123,8 +122,7 @@ class InlineRun:
             self._notice("warning", lack)
         figures = {"dose_mj": self.loop.dose_mj, "frames_lost_by_camera": float(self.microscope.lost_frames())}
         figures["frames_repeated_by_camera"] = float(self.loop.n_repeated)
-        cells = tuple(self.inference.ledger.cell_j_cm2.tolist())
-        self._tell(InferenceEnded(run=self._run, n_analysed=self.loop.n_frames, cell_j_cm2=cells))
+        self._tell(InferenceEnded(run=self._run, n_analysed=self.loop.n_frames, cell_j_cm2=self._looker.cell_j_cm2))
         self._tell(RunEnded(run=self._run, reason=end.reason, ok=end.ok, figures=figures))
         return end
 
@@ -172,7 +170,7 @@ def inline_run(
         raise ConfigError(
             "faults.killed_inference kills the inference process, and a run with --inline has none: run without --inline"
         )
-    microscope: Microscope = with_faults(config.microscope.build(), config.faults)
+    microscope = build_rig(config)
     clock = clock_for(microscope)
     clock = faulty_clock(clock, config.faults, clock.now_ns())
     with RigLock(microscope.rig_id, run), contextlib.ExitStack() as stack:

@@ -13,6 +13,8 @@ from acquisition.clock import NS_PER_MS, Clock
 ANALYSIS_STAGES = (
     "read", "queued", "preprocessed", "inferred", "labelled", "measured", "classified", "tracked", "decided",
 )  # fmt: skip
+SORT_STAGES = ("read", "queued", "found", "followed", "classified", "decided")
+"""Of a stack of strips in a sort: see realtime/sorting.py."""
 ACTION_STAGES = ("sent", "checked", "done")
 STAGES = ANALYSIS_STAGES + ACTION_STAGES
 
@@ -20,23 +22,24 @@ STAGES = ANALYSIS_STAGES + ACTION_STAGES
 class Stamps:
     """The marks of one frame: `exposed`, then each stage's end, in order, on one clock."""
 
-    def __init__(self, clock: Clock, exposed_ns: int, read_ns: int) -> None:
+    def __init__(self, clock: Clock, exposed_ns: int, read_ns: int, stages: tuple[str, ...] = ANALYSIS_STAGES) -> None:
         self._clock = clock
+        self._stages = stages
         self.exposed_ns = exposed_ns
         self.ends_ns: list[int] = [read_ns]
 
     def mark(self, stage: str) -> None:
         """Close the next stage now."""
-        expected = STAGES[len(self.ends_ns)]
+        expected = next(iter(self._stages[len(self.ends_ns) :]), "nothing")
         if stage != expected:
             raise ValueError(f"stage {stage!r} marked, but {expected!r} comes next: the ledger would not close")
         self.ends_ns.append(self._clock.now_ns())
 
 
-def spans_ns(exposed_ns: int, ends_ns: Sequence[int]) -> dict[str, int]:
+def spans_ns(exposed_ns: int, ends_ns: Sequence[int], stages: tuple[str, ...] = STAGES) -> dict[str, int]:
     """Duration of each stage; they sum to the last mark minus `exposed_ns`."""
     starts_ns = [exposed_ns, *ends_ns[:-1]]
-    return {stage: end - start for stage, start, end in zip(STAGES, starts_ns, ends_ns, strict=False)}
+    return {stage: end - start for stage, start, end in zip(stages, starts_ns, ends_ns, strict=False)}
 
 
 class Histogram:
@@ -82,14 +85,15 @@ class Histogram:
 class Ledger:
     """Histograms of every stage and of the totals, over a run."""
 
-    def __init__(self) -> None:
-        self.stages = {stage: Histogram() for stage in STAGES}
+    def __init__(self, analysis_stages: tuple[str, ...] = ANALYSIS_STAGES) -> None:
+        self.analysis_stages = analysis_stages
+        self.stages = {stage: Histogram() for stage in analysis_stages + ACTION_STAGES}
         self.exposed_to_decided = Histogram()
         self.exposed_to_done = Histogram()
 
     def add_analysis(self, exposed_ns: int, ends_ns: Sequence[int]) -> None:
         """A frame that was analysed: marks up to `decided`."""
-        for stage, span in spans_ns(exposed_ns, ends_ns).items():
+        for stage, span in spans_ns(exposed_ns, ends_ns, self.analysis_stages).items():
             self.stages[stage].add(span)
         self.exposed_to_decided.add(ends_ns[-1] - exposed_ns)
 

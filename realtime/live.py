@@ -1,15 +1,16 @@
 """What a person sees of a run: the status line while it runs, the table when it has ended."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from acquisition.clock import NS_PER_S
+from realtime.sort.tables import sort_tables
 from realtime.wire import AnyMessage, Notice, RunEnded, Status
 
 if TYPE_CHECKING:
@@ -72,9 +73,10 @@ class StatusLine:
             since = now
         self._rate_since = since
 
-    def _print(self, parts: list[str], t_ns: int) -> None:
+    def _print(self, parts: list[str], t_ns: int, picture: Callable[[], RenderableType] | None = None) -> None:
+        """`picture`: what a terminal shows instead of the words."""
         if self._console.is_terminal:
-            self._live.update(Text(fitted(parts, self._console.width)))
+            self._live.update(picture() if picture else Text(fitted(parts, self._console.width)))
         elif self._printed_ns is None:
             self._printed_ns = t_ns
         elif t_ns - self._printed_ns >= PLAIN_EVERY_NS:
@@ -106,7 +108,7 @@ def fitted(parts: Iterable[str], width: int) -> str:
 
 def summary_tables(summary: Mapping[str, Any]) -> list[Table]:
     """summary.json as tables: counts, decisions by policy, and latency by stage unless all time was simulated."""
-    tables = [_counts_table(summary)]
+    tables = [_counts_table(summary), *(sort_tables(summary["sort"]) if "sort" in summary else ())]
     if summary.get("decisions") or summary.get("decisions_of_shadow_policies"):
         tables.append(_decisions_table(summary["decisions"], summary.get("decisions_of_shadow_policies", {})))
     if summary.get("latency", {}).get("exposed_to_decided", {}).get("max_ms"):

@@ -21,14 +21,20 @@ from realtime.explain import did_you_mean, explained, unknown
 BUILT_IN: dict[str, dict[str, str]] = {
     "microscope": {
         "simulated": "acquisition.simulated.microscope:SimulatedMicroscope",
+        "flow_cell": "acquisition.simulated.flow_cell:FlowCell",
         "replayed": "acquisition.replayed.microscope:ReplayedMicroscope",
         "micromanager": "acquisition.micromanager.microscope:MicroManagerMicroscope",
     },
+    "sorter": {"serial": "acquisition.serial_sorter:SerialSorter"},
     "segmenter": {
         "network": "models.segmenter:NetworkSegmenter",
         "threshold": "models.threshold:ThresholdSegmenter",
     },
     "classifier": {"network": "models.classifier:NetworkClassifier", "ranges": "models.ranges:RangeClassifier"},
+    "sort_classifier": {
+        "flow": "models.flow_classifier:FlowClassifier",
+        "features": "models.features_only:FeaturesOnly",
+    },
     "tracker": {"causal": "tracking.tracker:CausalTracker"},
     "policy": {
         "budget": "realtime.policies.budget:Budget",
@@ -43,8 +49,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
 }
 NEEDED_METHODS: dict[str, tuple[str, ...]] = {
     "microscope": ("open", "start", "stop", "poll_frame", "apply", "state", "make_safe", "close"),
+    "sorter": ("open", "fire_at", "reports", "cancel_pulses", "make_safe", "close"),
     "segmenter": ("infer", "label"),
     "classifier": ("classify",),
+    "sort_classifier": ("probabilities",),
     "tracker": ("update",),
     "policy": ("decide",),
 }

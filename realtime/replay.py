@@ -2,9 +2,10 @@
 
 import tomllib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,9 +19,12 @@ from realtime.inference import Inference, perception_from
 from realtime.plugins import ConfigError, PolicyPlugin, load_policy
 from realtime.session.disk import PixelsMissing
 from realtime.session.reader import SessionReader
+from realtime.sort.words import sorted_words
+from realtime.sorting import Sorting
 from realtime.tracker_memory import SavingTracker
-from realtime.wire import FrameAnalysed, FrameReady, InferenceStarted
+from realtime.wire import FrameAnalysed, FrameReady, InferenceStarted, StripsSorted
 
+Seen = TypeVar("Seen", FrameAnalysed, StripsSorted)
 States = tuple[bytes, bytes]
 """What the tracker and the dose ledger remembered."""
 
@@ -67,6 +71,8 @@ def replay(folder: Path) -> Replay:
     reader = SessionReader(folder)
     result = Replay()
     config = recorded_config(reader)
+    if config.sort is not None:
+        return _replay_sort(reader, config)
     perception = _prepared_perception(config, reader)
     for again, recorded, _ in _decide_again(reader, config, perception):
         if isinstance(again, str):
@@ -85,6 +91,8 @@ def replay_with(folder: Path, policies: Iterable[str]) -> Replay:
     """What other policies would have decided on a session's frames; nothing acts, so the frames stay as they were."""
     reader = SessionReader(folder)
     config = recorded_config(reader)
+    if config.sort is not None:
+        raise ConfigError(f"{folder} is the session of a sort, which asks no policies: replay it without --policy")
     plugins = {use: _policy(use, config) for use in policies}
     result = Replay()
     for again, _, complaints in _decide_again(
@@ -99,6 +107,57 @@ def replay_with(folder: Path, policies: Iterable[str]) -> Replay:
         result.decisions.extend(again)
         result.complaints.extend(complaints)
     return result
+
+
+def _replay_sort(reader: SessionReader, config: RunConfig) -> Replay:
+    """Sort a session's strips again and compare every pulse and every count of verdicts with the recorded one."""
+    if config.recorder.images == "none":
+        raise ConfigError(
+            f'{reader.folder} was recorded with recorder.images = "none": there are no strips to sort again; run with "all" '
+            "what is to be replayed"
+        )
+    result = Replay()
+    for again, recorded in _sort_again(reader, config):
+        if isinstance(again, str):
+            result.n_unreadable += 1
+            result.why_unreadable = again
+            continue
+        result.n_frames += 1
+        result.n_decisions += len(recorded.decisions) + len(recorded.shadow)
+        if difference := _sorted_otherwise(recorded, again):
+            result.first_difference = difference
+            break
+    return result
+
+
+def _sort_again(reader: SessionReader, config: RunConfig) -> Iterator[tuple[StripsSorted | str, StripsSorted]]:
+    """Again and as recorded, one inference process of the run after the other, each from a fresh start; or why not."""
+    why_not = ""
+    starts = {record.incarnation: record for record in reader.records() if isinstance(record, InferenceStarted)}
+    for incarnation in dict.fromkeys(recorded.incarnation for recorded in _sorts(reader)):
+        started = starts.get(incarnation)
+        sorting = Sorting.from_config(config, SimulatedClock(), started.ids_used if started else 0)
+        if started and started.frame_px:
+            sorting.prepare(*started.frame_px)
+        for recorded, ready, _ in _seen_by(incarnation, reader, _sorts):
+            pixels = None if why_not else _pixels(ready, reader)
+            if ready is None or pixels is None:
+                why_not = why_not or "have no readable pixels"
+                yield why_not, recorded
+                continue
+            analysis = sorting.look(Frame(ready.header, pixels))
+            assert analysis is not None
+            yield sorted_words(recorded.run, analysis, recorded.skipped, incarnation), recorded
+
+
+def _sorted_otherwise(recorded: StripsSorted, again: StripsSorted) -> str:
+    """How two accounts of a stack differ in what was done; nothing if they do not."""
+    then, now = ([*words.decisions, *words.shadow] for words in (recorded, again))
+    if then != now:
+        return _difference(recorded, now)
+    if recorded.verdicts != again.verdicts:
+        return f"frame {recorded.frame_index}: recorded {recorded.verdicts}, sorted again {again.verdicts}"
+    return ""
 
 
 def _decide_again(
@@ -116,7 +175,7 @@ def _decide_again(
         inference = Inference.from_config(config, SimulatedClock(), perception)
         why_not = why_not or _go_on(inference, starts.get(incarnation), states)
         inference.ledger.prepare(start.frame_px if (start := starts.get(incarnation)) else None)
-        for recorded, ready, passed in _seen_by(incarnation, reader):
+        for recorded, ready, passed in _seen_by(incarnation, reader, _analyses):
             pixels = None if why_not else _pixels(ready, reader)
             for skipped in passed:
                 inference.skip(skipped.header, skipped.dose_mj, skipped.lit_from_um)
@@ -151,8 +210,8 @@ def _go_on(inference: Inference, start: InferenceStarted | None, states: Mapping
 
 
 def _seen_by(
-    incarnation: int, reader: SessionReader
-) -> Iterator[tuple[FrameAnalysed, FrameReady | None, list[FrameReady]]]:
+    incarnation: int, reader: SessionReader, seen: Callable[[SessionReader], Iterator[Seen]]
+) -> Iterator[tuple[Seen, FrameReady | None, list[FrameReady]]]:
     """What one inference process saw, in its order, with the frame, None if the journal lacks that, and the frames that
     it had passed over since the one before.
 
@@ -160,7 +219,7 @@ def _seen_by(
     journal is read twice side by side.
     """
     frames = (record for record in reader.records() if isinstance(record, FrameReady))
-    for recorded in _analyses(reader):
+    for recorded in seen(reader):
         if recorded.incarnation == incarnation:
             passed: deque[FrameReady] = deque(maxlen=recorded.skipped)
             found = None
@@ -196,6 +255,10 @@ def _analyses(reader: SessionReader) -> Iterator[FrameAnalysed]:
     return (record for record in reader.records() if isinstance(record, FrameAnalysed))
 
 
+def _sorts(reader: SessionReader) -> Iterator[StripsSorted]:
+    return (record for record in reader.records() if isinstance(record, StripsSorted))
+
+
 def _pixels(ready: FrameReady | None, reader: SessionReader) -> Pixels | None:
     if ready is None:
         return None
@@ -222,7 +285,7 @@ def _with_policies(config: RunConfig, policies: dict[str, PolicyPlugin]) -> RunC
     return msgspec.structs.replace(config, policies=policies)
 
 
-def _difference(recorded: FrameAnalysed, again: list[Decision]) -> str:
+def _difference(recorded: FrameAnalysed | StripsSorted, again: list[Decision]) -> str:
     then = [_words(d) for d in (*recorded.decisions, *recorded.shadow)] or ["nothing"]
     now = [_words(d) for d in again] or ["nothing"]
     return f"frame {recorded.frame_index}: recorded {'; '.join(then)}, decided again {'; '.join(now)}"

@@ -2,6 +2,7 @@
 
 The recorder's contract is lossless: a slot is not written again until the recorder has released it. Inference's is
 newest wins: it looks at a slot without asking and learns from the slot's sequence number whether it was overwritten.
+In a sort inference is lossless, too: it looks at every frame in order, and the writer waits for the slower of both.
 """
 
 import contextlib
@@ -16,9 +17,9 @@ import psutil
 
 MAGIC = 0x5245464C_52494E47  # "REFLRING"
 PAGE = 4096
-HEADER_WORDS = 8
+HEADER_WORDS = 10
 # Words of the header, after the magic:
-N_SLOTS, SLOT_BYTES, WRITTEN, RELEASED, LOSSLESS, OWNER_PID, LAST_TRACK_ID = 1, 2, 3, 4, 5, 6, 7
+N_SLOTS, SLOT_BYTES, WRITTEN, RELEASED, LOSSLESS, OWNER_PID, LAST_TRACK_ID, LOOKED, IN_ORDER = range(1, HEADER_WORDS)
 BEING_WRITTEN = 0
 # A file in a memory file system where there is one. multiprocessing.shared_memory would do, but before Python 3.13 its
 # resource tracker removes a segment as soon as any process that attached to it ends (python/cpython#82300).
@@ -58,7 +59,8 @@ class Ring:
         path = RING_FOLDER / f"{name}{SUFFIX}"
         try:
             with open(path, "xb", opener=_private) as file:
-                header = np.array([MAGIC, n_slots, slot_bytes, 0, 0, lossless, os.getpid(), 0], dtype=np.uint64)
+                known = {0: MAGIC, N_SLOTS: n_slots, SLOT_BYTES: slot_bytes, LOSSLESS: lossless, OWNER_PID: os.getpid()}
+                header = np.array([known.get(word, 0) for word in range(HEADER_WORDS)], dtype=np.uint64)
                 file.write(header.tobytes())
                 _allocate(file.fileno(), _data_offset(n_slots) + n_slots * slot_bytes)
         except OSError as error:
@@ -85,11 +87,11 @@ class Ring:
     # --- the writer ------------------------------------------------------------------------------------------------
 
     def write(self, pixels: npt.NDArray[np.generic]) -> tuple[int, int] | None:
-        """Copy a frame in; its (slot, seq), or None if the recorder has not released the slot yet."""
+        """Copy a frame in; its (slot, seq), or None if a reader that misses no frame has not released the slot yet."""
         if pixels.nbytes > self.slot_bytes:
             raise RingError(f"a frame of {pixels.nbytes} bytes does not fit a slot of {self.slot_bytes}")
         seq = int(self._words[WRITTEN]) + 1
-        if self._words[LOSSLESS] and seq - int(self._words[RELEASED]) > self.n_slots:
+        if max(self.recorder_behind(), self.inference_behind()) >= self.n_slots:
             return None
         slot = (seq - 1) % self.n_slots
         self._seqs[slot] = BEING_WRITTEN
@@ -99,8 +101,25 @@ class Ring:
         return slot, seq
 
     def fill(self) -> float:
-        """Share of the slots that wait for the recorder, 0…1."""
-        return (int(self._words[WRITTEN]) - int(self._words[RELEASED])) / self.n_slots if self._words[LOSSLESS] else 0.0
+        """Share of the slots that wait for the slower reader of those that miss no frame, 0…1."""
+        return max(self.recorder_behind(), self.inference_behind()) / self.n_slots
+
+    def recorder_behind(self) -> int:
+        """Frames that the recorder has not released yet."""
+        return int(self._words[WRITTEN]) - int(self._words[RELEASED]) if self._words[LOSSLESS] else 0
+
+    def inference_behind(self) -> int:
+        """Frames that an inference which looks at all of them has not looked at yet; 0 without such a one."""
+        return int(self._words[WRITTEN]) - int(self._words[LOOKED]) if self._words[IN_ORDER] else 0
+
+    def wait_for_inference(self) -> None:
+        """From now on inference must have looked at a frame before its slot is written again."""
+        self._words[LOOKED] = self._words[WRITTEN]
+        self._words[IN_ORDER] = 1
+
+    def forget_inference(self) -> None:
+        """It is lost: nothing waits for it any more."""
+        self._words[IN_ORDER] = 0
 
     # --- readers -----------------------------------------------------------------------------------------------------
 
@@ -122,6 +141,10 @@ class Ring:
     def release(self, seq: int) -> None:
         """The recorder needs no frame up to and with `seq` any more."""
         self._words[RELEASED] = seq
+
+    def looked(self, seq: int) -> None:
+        """Inference, which looks at all frames, needs none up to and with `seq` any more."""
+        self._words[LOOKED] = seq
 
     @property
     def last_track_id(self) -> int:

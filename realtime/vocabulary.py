@@ -7,9 +7,16 @@ import numpy as np
 
 from acquisition.frame import FrameHeader, StagePosition
 from models.cells import ONE_CLASS, Cells, UnknownName
+from models.sightings import ALWAYS
+from models.strip_settings import FEATURES
+from realtime.explain import did_you_mean
 from realtime.plugins import ConfigError, Plugin
 from realtime.policy import Policy, Scene
+from realtime.sort.settings import SortGate
 from tracking.tracks import no_tracks
+
+SORT_FEATURES = (*ALWAYS, *FEATURES)
+"""What a sort measures of every cell."""
 
 
 def measured_features(asked: tuple[str, ...], classifier: Any) -> tuple[str, ...]:
@@ -29,6 +36,26 @@ def check_vocabulary(asked: tuple[str, ...], classifier: Plugin | None, policies
     scene = empty_scene(built.class_names if built else ONE_CLASS, measured_features(asked, built))
     for name, plugin in policies.items():
         _ask(name, plugin.build(), scene)
+
+
+def check_gate(gate: SortGate, classifier: Plugin | None) -> None:
+    """Classes and features of a sort's gate must be those that are classified and measured. Raises ConfigError."""
+    assert classifier is not None
+    names = classifier.build().class_names
+    for name in gate.classes:
+        if name not in names:
+            known = ", ".join(names)
+            raise ConfigError(
+                f'sort.gate.classes: no class is called "{name}"{did_you_mean(name, names)}; there are {known}'
+            )
+    if set(names) <= set(gate.classes):
+        raise ConfigError("sort.gate.classes names all classes: then nothing is left to be told from; leave some out")
+    for name in gate.where:
+        if name not in SORT_FEATURES:
+            known = ", ".join(SORT_FEATURES)
+            raise ConfigError(
+                f'sort.gate.where: "{name}" is not measured{did_you_mean(name, SORT_FEATURES)}; there are {known}'
+            )
 
 
 def _ask(name: str, policy: Policy, scene: Scene) -> None:

@@ -194,7 +194,7 @@ class InferenceEnded(Message, frozen=True, tag="inference_ended"):
     """Dose of the cells that were tracked to the end."""
 
 
-# --- recorder → acquisition ----------------------------------------------------------------------------------------------
+# --- recorder, supervisor, any process → acquisition -------------------------------------------------------------------
 
 
 class RecorderReady(Message, frozen=True, tag="recorder_ready"):
@@ -204,17 +204,11 @@ class RecorderReady(Message, frozen=True, tag="recorder_ready"):
     server_key: ShortText
 
 
-# --- supervisor → acquisition --------------------------------------------------------------------------------------------
-
-
 class ProcessLost(Message, frozen=True, tag="process_lost"):
     """A process of the run has ended although the run has not: the fastest way to know."""
 
     role: ShortText
     why: LongText
-
-
-# --- any process → acquisition -----------------------------------------------------------------------------------------
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):

@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 
 from acquisition.clock import NS_PER_MS
-from realtime.config import DEFAULT_USE, apply_override
+from realtime.config import DEFAULT_USE
 from realtime.offline.cli_models import Force, counted, written
 from realtime.offline.progress import progress_bar
+from realtime.overrides import apply_override
 from realtime.plugins import ConfigError, Plugin, load_plugin
 from tracking.lineages import Lineages
 

@@ -1,4 +1,4 @@
-"""`reflexscope train segmenter|classifier` and `reflexscope export`: data in, a model folder out."""
+"""`reflexscope train segmenter|classifier|flow` and `reflexscope export`: data in, a model folder out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +39,7 @@ class Kind(StrEnum):
 
     SEGMENTER = "segmenter"
     CLASSIFIER = "classifier"
+    FLOW = "flow"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Studies:
 
 @app.command()
 def train(
-    kind: Annotated[Kind, typer.Argument(help="Networks that outline cells, or networks that name them.")],
+    kind: Annotated[Kind, typer.Argument(help="Networks that outline cells, that name them, or that name cells in flow.")],
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe by its name, or a TOML file.")],
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the model, its card and the checkpoint.", metavar="FOLDER")],
@@ -182,6 +183,11 @@ def _task(kind: str, recipe: str, folders: Sequence[Path], changes: Sequence[str
         from models.training.classifier_task import ClassifierTask
 
         return ClassifierTask.find(load_recipe(recipe, ClassifierRecipe, changes), folders)
+    if kind == Kind.FLOW:
+        from models.training.flow_task import FlowTask
+        from models.training.flow_training import FlowRecipe
+
+        return FlowTask.find(load_recipe(recipe, FlowRecipe, changes), folders)
     from models.training.segmenter import SegmenterRecipe
     from models.training.segmenter_task import SegmenterTask
 

@@ -16,10 +16,10 @@ from acquisition.microscope import Capabilities, Microscope
 from realtime.bus import Address, Client, Door, Telemetry
 from realtime.config import RunConfig
 from realtime.latency import Histogram
+from realtime.processes.backlog import Patience, ring_for, why_full
 from realtime.processes.open_decisions import OpenDecisions
 from realtime.processes.ticket import Lifeline, Ticket
 from realtime.processes.watch import Watch
-from realtime.ring import Ring, slots_for
 from realtime.session.truth import truth_writer
 from realtime.wire import (
     AnyMessage,
@@ -38,7 +38,6 @@ from realtime.wire import (
 )
 
 STATUS_EVERY_NS = 100 * NS_PER_MS
-FAREWELL_S = 3.0
 OWN = "watch"
 """Source of the orders that this process gives itself when another is lost or back."""
 
@@ -52,8 +51,7 @@ class AcquisitionProcess:
         self._run, self._config, self._lifeline = ticket.run, config, lifeline
         self._microscope, self._keys = microscope, ticket.keys
         self.clock = ticket.clock(config)
-        frame_bytes = capabilities.height_px * capabilities.width_px * (2 if capabilities.dtype == "uint16" else 1)
-        self.ring = Ring.create(ticket.ring, slots_for(config.ring.megabytes, frame_bytes), frame_bytes)
+        self.ring = ring_for(ticket.ring, config, capabilities)
         self.door = Door(ticket.run, ticket.keys, ticket.role_of, self.clock)
         self.telemetry = Telemetry(ticket.run, ticket.keys, ticket.role_of)
         self.loop = AcquisitionLoop(
@@ -142,6 +140,8 @@ class AcquisitionProcess:
             case Heartbeat():
                 self._watch.hear(role, message, self.loop.n_frames, now_ns)
             case InferenceStarted():
+                if self._config.sort is not None:
+                    self.ring.wait_for_inference()
                 self._watch.arrive("inference", now_ns)
                 yield from self._welcome_back(now_ns)
             case InferenceEnded():
@@ -181,6 +181,7 @@ class AcquisitionProcess:
         if role != "inference" or self._inference_lost:
             return
         self._inference_lost = True
+        self.ring.forget_inference()
         self._resume_when_back = self.loop.state == "running"
         self.door.forget("inference")
         self.notice("error", f"inference is lost ({why}): the rig is made safe until it is back")
@@ -202,10 +203,7 @@ class AcquisitionProcess:
         if self._config.ring.when_full == "drop":
             self._counts["frames_dropped"] += 1
             return
-        raise RunStopped(
-            f"the recorder is {self.ring.n_slots} frames behind and the ring is full, so frame {frame.header.index} "
-            'has no place; use a faster disk, a slower frame rate, more ring.megabytes, or ring.when_full = "drop"'
-        )
+        raise RunStopped(why_full(self.ring, frame.header.index))
 
     # --- telling -----------------------------------------------------------------------------------------------------
 
@@ -242,6 +240,7 @@ class AcquisitionProcess:
         own = {
             "ring_fill": self.ring.fill(),
             "ring_slots": float(self.ring.n_slots),
+            **({"stacks_behind": float(self.ring.inference_behind())} if self._config.sort is not None else {}),
             "dose_mj": self.loop.dose_mj,
             "decision_age_p50_ms": self._ages.quantile_ms(0.5),
             "decision_age_p99_ms": self._ages.quantile_ms(0.99),
@@ -276,8 +275,8 @@ class AcquisitionProcess:
         if self._truth is not None and (lack := self._truth.close()):
             self.notice("warning", lack)
         ended = RunEnded(run=self._run, reason=end.reason[:4000], ok=end.ok, figures=self.figures())
-        until_ns = self.clock.now_ns() + round(FAREWELL_S * NS_PER_S)
-        while self._is_awaited() and self.clock.now_ns() < until_ns:
+        patience = Patience(self.clock, self.ring)
+        while self._is_awaited() and patience.lasts():
             self.door.send("inference", ended)
             with contextlib.suppress(RunStopped):  # what would have ended the run comes too late
                 for role, message in self.door.receive(0.05):

@@ -32,6 +32,7 @@ class RecorderProcess:
         self.writer = SessionWriter(
             Path(ticket.folder), ticket.session_toml, self.clock, config.recorder, config.faults
         )
+        self._keeps_images = config.recorder.images == "all"
         self._ring = Ring.attach(ticket.ring)
         self.inbox = Inbox(ticket.run, ticket.keys, ticket.role_of)
         self._door = Client("door", ticket.door, ticket.run, ticket.keys)
@@ -105,7 +106,8 @@ class RecorderProcess:
         self._n_kept += 1
         match message:
             case FrameReady(header=header, slot=slot, seq=seq):
-                self.writer.add_frame(message, self._ring.view(slot, seq, header.shape, header.dtype))
+                pixels = self._ring.view(slot, seq, header.shape, header.dtype) if self._keeps_images else None
+                self.writer.add_frame(message, pixels)
                 self._seqs.append(seq)
                 self._release(self.writer.settled())  # behind a backlog the camera waits for slots now
                 return

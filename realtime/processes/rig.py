@@ -5,9 +5,9 @@ import traceback
 
 from acquisition.desk import RunEnd
 from acquisition.faults import Faults
-from acquisition.faulty_microscope import with_faults
 from acquisition.loop import RunStopped
 from acquisition.microscope import Microscope, MicroscopeError
+from realtime.devices import build_rig
 from realtime.faults import confess
 from realtime.processes.acquisition import AcquisitionProcess
 from realtime.processes.rig_lock import RigLock
@@ -17,7 +17,7 @@ from realtime.processes.ticket import Ended, Lifeline, Ready, Reporter, Ticket, 
 def run(ticket: Ticket, reporter: Reporter, lifeline: Lifeline) -> Ended:
     """Open the rig, image until the end, leave the rig safe."""
     config = ticket.read_config()
-    microscope: Microscope = with_faults(config.microscope.build(), config.faults)
+    microscope = build_rig(config)
     with RigLock(microscope.rig_id, ticket.run):
         try:
             capabilities = microscope.open(ticket.clock(config), config.imaging)

@@ -1,9 +1,9 @@
 """Open a rig only to make it safe: after the acquisition process died, or by `reflexscope safe CONFIG`."""
 
 from acquisition.clock import SystemClock
-from acquisition.faulty_microscope import with_faults
-from acquisition.microscope import DeviceState, Microscope, MicroscopeError
+from acquisition.microscope import DeviceState, MicroscopeError
 from realtime.config import RunConfig
+from realtime.devices import build_rig
 from realtime.processes.rig_lock import RigLock
 from realtime.processes.ticket import Ended, Lifeline, Reporter, Ticket
 
@@ -13,7 +13,7 @@ def make_rig_safe(config: RunConfig, run: str) -> str:
 
     Raises RigBusy, and MicroscopeError also if the devices took the orders but say that something is still open.
     """
-    microscope: Microscope = with_faults(config.microscope.build(), config.faults, to_rescue=True)
+    microscope = build_rig(config, to_rescue=True)
     with RigLock(microscope.rig_id, run):
         try:
             microscope.open(SystemClock(), config.imaging)

@@ -8,8 +8,9 @@ from typing import Any, get_args
 
 from msgspec.structs import replace
 
-from realtime.config import RunConfig, config_from, set_value
+from realtime.config import RunConfig, config_from
 from realtime.explain import did_you_mean
+from realtime.overrides import set_value
 from realtime.plugins import BUILT_IN, ConfigError
 from realtime.scoring.settings import Arm, PerceivedBy, ScoreSettings
 from realtime.scoring.truth import simulated

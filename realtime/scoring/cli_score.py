@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 
 from acquisition.clock import NS_PER_S, SystemClock
-from realtime.config import apply_override, read_tables
+from realtime.config import read_tables
 from realtime.offline.progress import progress_bar
+from realtime.overrides import apply_override
 from realtime.plugins import ConfigError
 from realtime.scoring.settings import Arm, PerceivedBy
 from realtime.vocabulary import check_vocabulary

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CONFIG, JOURNAL, TRACKS, SUMMARY = "session.toml", "journal.jsonl", "tracks.parquet", "summary.json"
+EVENTS = "events.parquet"
+"""Of a sort: one row a cell that passed."""
 BYTES_PER_GB = 1_000_000_000
 LOGS = "logs"
 

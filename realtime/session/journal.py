@@ -16,11 +16,12 @@ from realtime.wire import (
     Heartbeat,
     RunEnded,
     Status,
+    StripsSorted,
     finite,
 )
 
 FLUSH_NS = NS_PER_S
-MAY_WAIT = (FrameReady, FrameAnalysed, Heartbeat, Status)
+MAY_WAIT = (FrameReady, FrameAnalysed, StripsSorted, Heartbeat, Status)
 """Frequent messages; every other one is handed to the system at once."""
 
 _encode = msgspec.json.Encoder().encode
@@ -61,6 +62,8 @@ def line(message: AnyMessage) -> bytes:
     """A message as the journal keeps it."""
     if isinstance(message, FrameAnalysed) and message.tracks:
         message = msgspec.structs.replace(message, tracks={})
+    elif isinstance(message, StripsSorted) and message.events:
+        message = msgspec.structs.replace(message, events={}, crops=None, crop_rows=None)
     elif isinstance(message, (RunEnded, Heartbeat, Status)):
         message = msgspec.structs.replace(message, figures=finite(message.figures))
     return _encode(message) + b"\n"

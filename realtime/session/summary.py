@@ -1,22 +1,24 @@
 """The summary of a run: a pure account over its messages, so that it can be made again from the journal."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from acquisition.clock import NS_PER_S
-from acquisition.commands import PulseSorter
 from acquisition.dose_map import DoseSettings
 from acquisition.replayed.movies import open_session
 from acquisition.replayed.recorded import MovieError
+from realtime.decisions import Decision
 from realtime.faults import ON_PURPOSE
 from realtime.faults import SOURCE as FAULTS
 from realtime.latency import ACTION_STAGES, ANALYSIS_STAGES, Ledger
 from realtime.session.disk import CONFIG, JOURNAL, SUMMARY, explained, write_whole
 from realtime.session.journal import read_journal
 from realtime.session.light_account import LightAccount, settings_in, write_dose_map
+from realtime.session.sort_account import SortAccount, waited_on_purpose_ns
 from realtime.suspension import suspended_policy
 from realtime.wire import (
     AnyMessage,
@@ -27,6 +29,7 @@ from realtime.wire import (
     Notice,
     OutcomeReached,
     RunEnded,
+    StripsSorted,
     finite,
 )
 
@@ -61,6 +64,7 @@ class Summary:
         self._faults: list[str] = []
         self._suspended: list[str] = []
         self._ledger = Ledger()
+        self._sort = SortAccount()
         self._end: RunEnded | None = None
 
     def add(self, message: AnyMessage) -> None:
@@ -71,6 +75,10 @@ class Summary:
                 self._add_frame(message)
             case FrameAnalysed():
                 self._add_analysis(message)
+            case StripsSorted():
+                self._analysed += 1
+                self._add_decisions(message.decisions)
+                self._sort.add(message)
             case OutcomeReached():
                 self._add_outcome(message)
             case InferenceStarted(frame_px=frame_px):
@@ -98,6 +106,7 @@ class Summary:
         """
         end = self._end
         figures = finite(end.figures) if end else {}
+        ledger = self._sort.ledger if self._sort.n_stacks else self._ledger
         return {
             "run": self._run,
             "ok": end is not None and end.ok,
@@ -118,7 +127,8 @@ class Summary:
             "decisions_of_shadow_policies": dict(sorted(self._shadow.items())),
             "events": dict(sorted(self._events.items())),
             "notices": dict(sorted(self._notices.items())),
-            "latency": {stage: dict(row) for stage, row in self._ledger.summary().items()},
+            **({"sort": self._sort.as_dict()} if self._sort.n_stacks else {}),
+            "latency": {stage: dict(row) for stage, row in ledger.summary().items()},
             "figures": figures,
         }
 
@@ -137,16 +147,19 @@ class Summary:
     def _add_analysis(self, message: FrameAnalysed) -> None:
         self._analysed += 1
         self.light.add_analysis(message, self._channels.pop(message.frame_index, ""))
-        for decision in message.decisions:
-            if decision.id in self._answered:
-                self._answered.remove(decision.id)
-            else:
-                self._open[decision.id] = decision.policy
+        self._add_decisions(message.decisions)
         self._dropped += len(message.dropped)
         self._shadow.update(decision.policy for decision in message.shadow)
         self._events.update(event.split(" ", 1)[0] for event in message.events)
         if len(message.ends_ns) == len(ANALYSIS_STAGES):
             self._ledger.add_analysis(message.exposed_ns, message.ends_ns)
+
+    def _add_decisions(self, decisions: Iterable[Decision]) -> None:
+        for decision in decisions:
+            if decision.id in self._answered:
+                self._answered.remove(decision.id)
+            else:
+                self._open[decision.id] = decision.policy
 
     def _add_outcome(self, message: OutcomeReached) -> None:
         policy = message.decision.policy if message.decision else _own_order(message.outcome.decision_id)
@@ -155,8 +168,9 @@ class Summary:
             self._answered.add(message.decision.id)
         if len(message.ends_ns) == len(ACTION_STAGES) + 1:
             decided_ns, sent_ns, checked_ns, done_ns = message.ends_ns
-            done_ns -= _waited_on_purpose_ns(message, checked_ns, done_ns)
+            done_ns -= waited_on_purpose_ns(message, checked_ns, done_ns)
             self._ledger.add_action(message.exposed_ns, decided_ns, (sent_ns, checked_ns, done_ns))
+            self._sort.add_outcome(message, done_ns)
 
     def _decisions(self) -> dict[str, dict[str, int]]:
         """Per policy: how many outcomes of each status, and how many decisions never met one."""
@@ -171,14 +185,6 @@ def _own_order(order_id: str) -> str:
     """Who gave an order that no policy gave."""
     who = order_id.partition(".")[0]
     return who if who in OWN_ORDERS else OPERATOR
-
-
-def _waited_on_purpose_ns(message: OutcomeReached, checked_ns: int, done_ns: int) -> int:
-    """A pulse waits for its moment; only what comes after that moment is latency."""
-    command = message.decision.command if message.decision else None
-    if not isinstance(command, PulseSorter) or done_ns < command.at_ns:
-        return 0
-    return max(0, command.at_ns - checked_ns)
 
 
 def summarise(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +31,16 @@ class PartTable:
         clock: Clock,
         names: Mapping[str, Sequence[str]] = MappingProxyType({}),
         part_ns: int = PART_NS,
+        kinds: Mapping[str, Literal["string", "binary"]] = MappingProxyType({}),
     ) -> None:
-        """`names`: of columns that hold places in a list of names, the lists; readers see the names."""
+        """`names`: of columns that hold places in a list of names, the lists; readers see the names.
+
+        `kinds`: of columns of Python objects, what they hold where they do not hold None.
+        """
         folder.mkdir()
-        self._names, self._part_ns = names, part_ns
+        self.metadata: dict[str, str] = {}
+        """Facts about the columns, written into every part."""
+        self._names, self._kinds, self._part_ns = names, kinds, part_ns
         self._folder, self._clock = folder, clock
         self._frames: list[Columns] = []
         self._n_rows = self._n_parts = 0
@@ -66,7 +72,9 @@ class PartTable:
         named = {
             name: pyarrow.DictionaryArray.from_arrays(columns[name], list(names)) for name, names in self._names.items()
         }
-        table = pyarrow.table(columns | named)
+        kinds = {name: getattr(pyarrow, kind)() for name, kind in self._kinds.items()}
+        optional = {name: pyarrow.array(columns[name], kind) for name, kind in kinds.items()}
+        table = pyarrow.table(columns | named | optional).replace_schema_metadata(self.metadata)
         name = f"part-{self._n_parts:06d}.parquet"
         # A dictionary of numbers, which parquet makes by default, costs three times the time and saves nothing.
         parquet.write_table(table, self._folder / f".{name}", use_dictionary=list(named))

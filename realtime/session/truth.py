@@ -15,6 +15,7 @@ from acquisition.simulated.biology import PHASES
 from acquisition.simulated.nuclei import Nuclei
 from acquisition.simulated.truth import table_of, teller
 from realtime.session.disk import write_whole
+from realtime.session.sort_truth import SortTruthWriter, sort_teller
 from realtime.session.tables import Columns, PartTable, read_parts, warm_up
 
 TRUTH, CELLS, EVENTS = "truth", "cells.parquet", "events.json"
@@ -111,7 +112,11 @@ def read_truth(session: Path) -> Columns:
     return columns | {"phase": np.array([PHASES.index(name) for name in columns["phase"].tolist()], dtype=np.int8)}
 
 
-def truth_writer(folder: Path, microscope: Microscope, clock: Clock, threaded: bool) -> TruthWriter | None:
+def truth_writer(
+    folder: Path, microscope: Microscope, clock: Clock, threaded: bool
+) -> TruthWriter | SortTruthWriter | None:
     """None where nobody knows the truth."""
+    if (sorts := sort_teller(microscope)) is not None:
+        return SortTruthWriter(folder, sorts, clock, threaded)
     told_by = teller(microscope)
     return None if told_by is None else TruthWriter(folder, told_by, clock, threaded)

@@ -1,10 +1,10 @@
-"""A session folder: session.toml, images.ome.zarr, tracks.parquet, journal.jsonl and summary.json."""
+"""A session folder: session.toml, images.ome.zarr, tracks.parquet, journal.jsonl and summary.json; a sort has events.parquet."""
 
 from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +16,7 @@ from acquisition.replayed.recorded import Pixels
 from realtime.session.disk import (
     BYTES_PER_GB,
     CONFIG,
+    EVENTS,
     JOURNAL,
     SUMMARY,
     TRACKS,
@@ -26,9 +27,13 @@ from realtime.session.faulty_disk import FaultyDisk
 from realtime.session.images import Compression, ImageWriter
 from realtime.session.journal import JournalWriter
 from realtime.session.light_account import settings_in, write_dose_map
+from realtime.session.no_images import NoImages, in_brief
 from realtime.session.summary import Summary, write_summary
 from realtime.session.tables import TrackTable
-from realtime.wire import AnyMessage, FrameAnalysed, FrameReady
+from realtime.wire import AnyMessage, FrameAnalysed, FrameReady, StripsSorted
+
+if TYPE_CHECKING:
+    from realtime.session.event_table import EventTable
 
 LOOK_NS = NS_PER_S // 2
 """Free space is looked at this often, and after each tenth of min_free_gb that was written."""
@@ -38,6 +43,8 @@ RATE_OVER_NS = NS_PER_S
 class RecorderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `[recorder]` table."""
 
+    images: Literal["all", "none"] = "all"
+    """`none`: only what was seen in them is kept, and the session cannot be replayed; for sorts, whose cameras are fast."""
     in_flight: AtLeastOne = 4
     """Frames that may be on their way to the disk at once; each keeps its slot of the ring."""
     compression: Compression = "none"
@@ -64,8 +71,10 @@ class SessionWriter:
             undo.callback(self._journal.close)
             (folder / CONFIG).write_text(session_toml, "utf-8")
             self._tracks = TrackTable(folder / TRACKS, clock)
-            self._images = ImageWriter(folder, clock, settings.in_flight, settings.compression)
+            self._images = _images(folder, clock, settings)
             undo.pop_all()
+        self._events: EventTable | None = None
+        """From the first stack of a sort on."""
         self._summary = Summary(settings_in(session_toml))
         self._closed = False
         self._written = deque([(clock.now_ns(), 0)])
@@ -88,12 +97,17 @@ class SessionWriter:
             with explained(self.folder, self._settings.min_free_gb):
                 self._look_at_free_space()
 
-    def add_frame(self, message: FrameReady, pixels: Pixels) -> None:
-        """Begin to write a frame; its pixels must not change until `settled` has counted it.
+    def add_frame(self, message: FrameReady, pixels: Pixels | None) -> None:
+        """Begin to write a frame; its pixels, None where no images are kept, must not change until `settled` has counted it.
 
         Not to be repeated if it raises: the journal may name the frame, but its pixels have not been begun.
         """
         with explained(self.folder, self._settings.min_free_gb):
+            if isinstance(self._images, NoImages):
+                self._note(in_brief(message))
+                self._images.count()
+                return
+            assert pixels is not None
             self._disk.take(message.header.n_bytes)
             self._note(message)
             self._images.add(message.header, message.dose_mj, pixels)
@@ -104,6 +118,8 @@ class SessionWriter:
             self._images.settle()
             self._journal.flush_if_due()
             self._tracks.close_part_if_due()
+            if self._events is not None:
+                self._events.close_part_if_due()
         return self.n_settled
 
     @property
@@ -118,6 +134,8 @@ class SessionWriter:
         with explained(self.folder, self._settings.min_free_gb):
             if isinstance(message, FrameAnalysed):
                 self._tracks.add(message)
+            elif isinstance(message, StripsSorted):
+                self._add_events(message)
             self._note(message)
 
     def figures(self) -> dict[str, float]:
@@ -145,15 +163,25 @@ class SessionWriter:
         ):  # the last is done first
             steps.callback(self._write_summary)
             steps.callback(self._tracks.close_part)
+            if self._events is not None:
+                steps.callback(self._events.close_part)
             steps.callback(self._images.close)
             steps.callback(self._journal.close)
+
+    def _add_events(self, message: StripsSorted) -> None:
+        if self._events is None:
+            from realtime.session.event_table import EventTable  # only a sort needs its words
+
+            self._events = EventTable(self.folder / EVENTS, self._clock)
+        self._events.add(message)
 
     def _note(self, message: AnyMessage) -> None:
         self._journal.add(message)
         self._summary.add(message)
 
     def _write_summary(self) -> None:
-        write_summary(self.folder, self._summary.as_dict() | {"frames_readable": self.n_settled})
+        n_readable = self.n_settled if self._settings.images == "all" else 0
+        write_summary(self.folder, self._summary.as_dict() | {"frames_readable": n_readable})
         write_dose_map(self.folder, self._summary.light.map)
 
     def _look_at_free_space(self) -> None:
@@ -161,8 +189,14 @@ class SessionWriter:
         self._disk.look()
 
 
+def _images(folder: Path, clock: Clock, settings: RecorderSettings) -> ImageWriter | NoImages:
+    if settings.images == "none":
+        return NoImages()
+    return ImageWriter(folder, clock, settings.in_flight, settings.compression)
+
+
 def _claim(folder: Path) -> None:
     """Make the folder, unless a session is in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    if any((folder / name).exists() for name in (CONFIG, JOURNAL, TRACKS, SUMMARY)):
+    if any((folder / name).exists() for name in (CONFIG, JOURNAL, TRACKS, EVENTS, SUMMARY)):
         raise SessionExists(folder)

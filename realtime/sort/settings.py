@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from acquisition.commands import AtLeastOne, NotNegative, Positive
-from models.strips import FinderSettings
-from tracking.flow import FlowSettings
+from models.strip_settings import FinderSettings
+from tracking.flow_settings import FlowSettings
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 OpenShare = Annotated[float, Meta(gt=0, lt=1)]
@@ -29,6 +29,16 @@ class SortGate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     where: dict[str, tuple[float, float]] = {}
     """Feature → [low, high]: the mean over a cell's looks must lie within all of these."""
 
+    def __post_init__(self) -> None:
+        if self.false_triggers + self.misses >= 1:
+            raise ValueError(
+                f"false_triggers {self.false_triggers:g} and misses {self.misses:g} must add up to less than 1, or no "
+                "evidence could tell wanted cells from others"
+            )
+        for name, (low, high) in self.where.items():
+            if low > high:
+                raise ValueError(f"where.{name} = [{low:g}, {high:g}] is empty: write the lower end first")
+
 
 class PulseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When the gate opens for a cell, and when it rather stays shut."""
@@ -39,14 +49,27 @@ class PulseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A pulse may be shortened and shifted to this to spare an unwanted neighbour; less deflects nothing."""
     delay_ms: NotNegative = 0.0
     """From the order to open until cells are deflected: the sorter's own delay, as calibrated."""
-    coincidence_ms: NotNegative = 0.06
-    """An unwanted cell is kept out of a pulse by at least so much, and by `sureness` standard errors."""
+    coincidence_ms: NotNegative = 0.03
+    """An unwanted cell is kept out of a pulse by at least so much, however certain its arrival is."""
     sureness: Positive = 3.0
-    """Standard errors of arrival times that are allowed for, of the cell and of its neighbours."""
+    """Standard errors of arrival times that are allowed for, of the cell and of its neighbours, if there is room."""
+    least_sureness: Positive = 1.0
+    """Between close neighbours a pulse's edge may be this near to either, in standard errors; nearer is a coincidence."""
+    lead_ms: NotNegative = 8.0
+    """A cell waits for a better view of those behind it, but so long before its order it must be decided."""
     worst_sigma_ms: Positive = 0.08
     """A cell whose arrival is less certain than this is not sorted."""
     recovery_ms: NotNegative = 0.1
     """From the end of a pulse to the start of the next."""
+
+    def __post_init__(self) -> None:
+        if self.least_ms > self.window_ms:
+            raise ValueError(
+                f"least_ms {self.least_ms:g} is longer than window_ms {self.window_ms:g}: a pulse is at most as long as "
+                "the window"
+            )
+        if self.least_sureness > self.sureness:
+            raise ValueError(f"least_sureness {self.least_sureness:g} is more than sureness {self.sureness:g}")
 
 
 class SortSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,8 +79,12 @@ class SortSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     flow: FlowSettings
     finder: FinderSettings = FinderSettings()
     pulse: PulseSettings = PulseSettings()
+    events_per_s: Positive = 500.0
+    """About how many cells pass in a second; only `reflexscope check` asks: does this machine keep up with so many?"""
     looks: AtLeastOne = 12
     """A cell is classified in at most so many strips; 1 is single-look sorting."""
+    crops_per_stack: AtLeastOne = 256
+    """The network looks at no more cells in one stack, so that a crowd cannot make it late; first looks go first."""
     crops_kept: Share = 0.02
     """Share of the cells that are not sorted whose pictures are recorded; those of sorted ones always are."""
     dry: bool = False

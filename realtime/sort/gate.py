@@ -1,0 +1,41 @@
+"""The cytometrist's gate on measured features, and whether the channel lets a sort do what its config asks."""
+
+import numpy as np
+import numpy.typing as npt
+
+from acquisition.frame import FrameHeader
+from models.cells import Floats
+from realtime.plugins import ConfigError
+from realtime.sort.settings import SortGate, SortSettings
+
+
+def inside(gate: SortGate, means: Floats, names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    """Which cells `[M]` have all features within the gate's ranges; `means[M, F]`. NaN is outside of any range."""
+    is_inside = np.ones(len(means), np.bool_)
+    for name, (low, high) in gate.where.items():
+        values = means[:, names.index(name)]
+        is_inside &= (low <= values) & (values <= high)
+    return is_inside
+
+
+def check_channel(settings: SortSettings, header: FrameHeader) -> None:
+    """Whether all who might be deflected by a pulse are seen before it is planned, and it before they are there.
+
+    Asked with the first stack, for only the camera knows how large its view is. Raises ConfigError.
+    """
+    flow, pulse = settings.flow, settings.pulse
+    view_um = header.width_px * header.um_per_px
+    view_ms = view_um / (flow.speed_um_s * (1 + flow.speed_spread)) * 1000
+    way_ms = (flow.junction_um - view_um / 2) / flow.speed_um_s * 1000
+    if pulse.window_ms / 2 + pulse.coincidence_ms >= view_ms:
+        raise ConfigError(
+            f"sort.pulse: half of window_ms {pulse.window_ms:g} and coincidence_ms {pulse.coincidence_ms:g} are longer than "
+            f"the {view_ms:.3g} ms for which the fastest cells are in view ({view_um:g} µm): a pulse would be planned before "
+            "all are seen that it might deflect. Shorten the window, slow the flow or widen the view"
+        )
+    if way_ms <= pulse.delay_ms + pulse.window_ms / 2:
+        raise ConfigError(
+            f"sort.flow.junction_um {flow.junction_um:g}: cells are there {way_ms:.3g} ms after they leave the view, sooner "
+            f"than a pulse can be (delay_ms {pulse.delay_ms:g}, half of window_ms {pulse.window_ms:g}); image them farther "
+            "upstream, slow the flow or use a faster sorter"
+        )
