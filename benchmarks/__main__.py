@@ -11,6 +11,7 @@ ALL = (
     "latency",
     "reflexes",
     "effects",
+    "pulse_timing",
     "memory",
     "measurement",
     "engines",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from acquisition.clock import NS_PER_MS, SimulatedClock
+from acquisition.clock import NS_PER_MS, Clock, SimulatedClock
 from acquisition.commands import (
     AcquireBurst,
     Command,
@@ -44,9 +44,9 @@ class Desk:
     microscope: Microscope = field(
         default_factory=lambda: SimulatedMicroscope(height_px=64, width_px=64, n_cells=3, specimen_um=(400, 400))
     )
+    clock: Clock = field(default_factory=SimulatedClock)
 
     def __post_init__(self) -> None:
-        self.clock = SimulatedClock()
         self.frames: list[Frame] = []
         self.orders: deque[Order] = deque()
         self.outcomes: dict[str, tuple[str, str]] = {}

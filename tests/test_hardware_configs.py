@@ -11,16 +11,20 @@ import pytest
 from msgspec import NODEFAULT, Struct, inspect
 
 from acquisition.faults import Faults
+from acquisition.simulated.flow_settings import Flow, FlowCamera, SorterSettings
 from acquisition.simulated.settings import Biology, LightSettings, Optics, SensorSettings, StageSettings
 from models.engines.engine import EngineSettings
 from models.measure import FEATURES
 from models.ranges import ClassRange
 from models.segmenter import RuleChanges
+from models.strip_settings import FinderSettings
 from realtime.config import DEFAULT_USE, SECTIONS, RunConfig, config_from, load_config, resolved
 from realtime.explain import allowed
 from realtime.plugins import BUILT_IN, find_class, setting_names
 from realtime.scoring.settings import Arm, ScoreSettings
 from realtime.session.header import session_toml
+from realtime.sort.settings import PulseSettings, SortGate, SortSettings
+from tracking.flow_settings import FlowSettings
 
 FOLDER = Path(__file__).resolve().parents[1] / "hardware_configs"
 CONFIGS = sorted(path.name for path in FOLDER.glob("*.toml"))
@@ -30,7 +34,7 @@ UNITS = {
     "um_s": "µm/s", "um_min": "µm/min", "per_s": "1/s", "um_per_px": "µm/px", "um_from_px": "µm/px",
     "light_mw_per_unit": "mW/unit",
     "h": "h", "per_h": "1/h", "um_h": "µm/h", "us": "µs", "e": "e⁻", "e_s": "e⁻/s", "j_cm2": "J/cm²",
-    "megabytes": "MB", "counts": "counts",
+    "megabytes": "MB", "counts": "counts", "hz": "Hz", "deg_ms": "°/ms",
 }  # fmt: skip
 NOT_MINUTES = ("p_min", "feature_min")
 
@@ -77,12 +81,27 @@ def test_the_readme_lists_the_files_that_are_there() -> None:
 # --- comments -------------------------------------------------------------------------------------------------
 
 
+def _view_um(config: RunConfig) -> tuple[float, float]:
+    scope = microscope(config)
+    return scope.width_px * scope.um_per_px, scope.height_px * scope.um_per_px
+
+
+def _step_um(config: RunConfig, ms: float) -> float:
+    """How far the flow goes in so long."""
+    return float(microscope(config).flow.speed_um_s * ms / 1000)
+
+
 def policy(config: RunConfig, name: str) -> Any:
     return config.policies[name].build()
 
 
 def microscope(config: RunConfig) -> Any:
     return config.microscope.build()
+
+
+def sort(config: RunConfig) -> SortSettings:
+    assert config.sort is not None
+    return config.sort
 
 
 CLAIMS: list[tuple[str, str, Callable[[RunConfig], bool]]] = [
@@ -115,6 +134,34 @@ CLAIMS: list[tuple[str, str, Callable[[RunConfig], bool]]] = [
         "micromanager_demo.toml",
         "the sample is always lit",
         lambda c: not microscope(c).shutter_follows_camera and c.limits.duty_cycle == 1,
+    ),
+    (
+        "sorter_simulated.toml",
+        "32 µm, all of the channel's width",
+        lambda c: _view_um(c)[1] == microscope(c).flow.channel_um,
+    ),
+    ("sorter_simulated.toml", "128 µm along the flow", lambda c: _view_um(c)[0] == 128),
+    (
+        "sorter_simulated.toml",
+        "a stack every 4 ms",
+        lambda c: microscope(c).strips * c.imaging.interval_ms == 4,
+    ),
+    ("sorter_simulated.toml", "in percent", lambda c: sum(microscope(c).shares.values()) == 100),
+    (
+        "sorter_simulated.toml",
+        "50 px from strip to strip",
+        lambda c: _step_um(c, c.imaging.interval_ms) == 50 * microscope(c).um_per_px,
+    ),
+    (
+        "sorter_simulated.toml",
+        "20 ms after the middle of the view",
+        lambda c: _step_um(c, 20) == microscope(c).flow.junction_um,
+    ),
+    ("sorter_simulated.toml", "cells go on by 1 µm", lambda c: _step_um(c, c.imaging.exposure_ms) == 1),
+    (
+        "sorter_simulated.toml",
+        "the sorter's own",
+        lambda c: c.limits.pulse_recovery_ms == microscope(c).sorter.recovery_ms,
     ),
     ("micromanager_policies.toml", "two volts a milliwatt", lambda c: microscope(c).light_mw_per_unit == 0.5),
     ("micromanager_policies.toml", "only while exposing", lambda c: microscope(c).mode == "snap"),
@@ -149,7 +196,54 @@ CLAIMS: list[tuple[str, str, Callable[[RunConfig], bool]]] = [
     ("micromanager_java.toml", "twice as often", lambda c: _slow(c)[0] == 2 * _fast(c)[0]),
     ("micromanager_java.toml", "with half the exposure", lambda c: _slow(c)[1] == 2 * _fast(c)[1]),
     ("micromanager_java.toml", "after a division", lambda c: _events(c) == {"divided"}),
+    (
+        "sorter_simulated.toml",
+        "as in [microscope] shares",
+        lambda c: sort(c).gate.wanted_share == sum(microscope(c).class_shares[name] for name in sort(c).gate.classes),
+    ),
+    (
+        "sorter_simulated.toml",
+        "as in [microscope.flow]",
+        lambda c: sort(c).flow.junction_um == microscope(c).flow.junction_um,
+    ),
+    (
+        "sorter_simulated.toml",
+        "30 µm of the flow",
+        lambda c: sort(c).pulse.window_ms / 1000 * sort(c).flow.speed_um_s == pytest.approx(30),
+    ),
+    (
+        "sorter_simulated.toml",
+        "as [microscope.sorter] has it",
+        lambda c: sort(c).pulse.delay_ms == microscope(c).sorter.delay_ms,
+    ),
+    ("sorter_simulated.toml", "pictures of one cell in fifty", lambda c: sort(c).crops_kept == 1 / 50),
+    (
+        "sorter_serial.toml",
+        "a quarter of the window",
+        lambda c: 4 * c.sorter.build().worst_clock_ms == c.sort.pulse.window_ms,
+    ),  # type: ignore[union-attr]
+    (
+        "sorter_serial.toml",
+        "from strip to strip: 4,000 a second",
+        lambda c: (
+            c.imaging.interval_ms == 0.25 and microscope(c).flow.speed_um_s * 0.25e-3 / microscope(c).um_per_px == 50
+        ),
+    ),
+    ("sorter_serial.toml", "20 ms after the middle of the view", lambda c: _to_junction_s(c) == 0.02),
+    ("sorter_micromanager.toml", "0.2 s at this speed", lambda c: _to_junction_s(c) == 0.2),
+    ("sorter_micromanager.toml", "a bead moves 4 µm", lambda c: c.sort.flow.speed_um_s * c.imaging.exposure_ms == 4000),  # type: ignore[union-attr]
+    ("sorter_micromanager.toml", 'in "snap" there are no pulses', lambda c: microscope(c).mode == "stream"),
+    (
+        "sorter_micromanager.toml",
+        "2 µm/ms, as in [sort.flow]",
+        lambda c: float(microscope(c).properties["XY.Velocity"]) * 1000 == c.sort.flow.speed_um_s,  # type: ignore[union-attr]
+    ),
 ]
+
+
+def _to_junction_s(config: RunConfig) -> float:
+    assert config.sort is not None
+    return config.sort.flow.junction_um / config.sort.flow.speed_um_s
 
 
 def _level(config: RunConfig) -> float:
@@ -213,7 +307,7 @@ def documented() -> dict[str, dict[str, Row]]:
             section = f"{kind}.{heading[1]}"
         elif line == "### a condition in `classes`":
             section = "classifier.ranges.classes"
-        elif heading := re.fullmatch(r"### the table `(\w+)`", line):
+        elif heading := re.fullmatch(r"### the table `([\w.]+)`", line):
             section = heading[1]
         elif row := re.fullmatch(r"\| `(\w+)` \| (.*?) ?\| (.+?) \| (.+?) \| (.+) \|", line):
             assert row[1] not in tables.setdefault(section, {}), f"{section}.{row[1]} stands there twice"
@@ -225,15 +319,27 @@ def documented() -> dict[str, dict[str, Row]]:
 
 def real() -> dict[str, type]:
     """The classes behind the sections."""
-    plugins = {f"{kind}.{use}": find_class(kind, use, kind) for kind, uses in BUILT_IN.items() for use in uses}
+    plugins = {
+        f"{kind.removeprefix('sort_')}.{use}": find_class(kind, use, kind)
+        for kind, uses in BUILT_IN.items()
+        for use in uses
+    }
     return {
         **SECTIONS,
         **plugins,
         "classifier.ranges.classes": ClassRange,
         "engine": EngineSettings,
         "labels": RuleChanges,
+        "sort": SortSettings,
+        "sort.gate": SortGate,
+        "sort.flow": FlowSettings,
+        "sort.finder": FinderSettings,
+        "sort.pulse": PulseSettings,
         "score": ScoreSettings,
         "arm": Arm,
+        "flow_cell.flow": Flow,
+        "flow_cell.camera": FlowCamera,
+        "flow_cell.sorter": SorterSettings,
         "biology": Biology,
         "optics": Optics,
         "sensor": SensorSettings,

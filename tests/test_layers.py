@@ -15,6 +15,7 @@ HOMES = {
     "pymmcore": ("acquisition/micromanager/connection.py",),
     "pymmcore_plus": ("acquisition/micromanager/connection.py",),
     "mm_test_adapters": ("acquisition/micromanager/connection.py",),
+    "serial": ("acquisition/serial_port.py",),
     "zmq": ("realtime/bus.py",),
     "time": ("acquisition/clock.py",),
     "pickle": (),
@@ -28,7 +29,7 @@ HOMES = {
     "pyarrow": ("realtime/session/tables.py", "realtime/offline/track_table.py"),
     "ctc_metrics": ("realtime/offline/ctc_figures.py",),
     "torch": ("models/networks/", "models/training/", "models/engines/"),
-    "matplotlib": ("models/training/", "realtime/scoring/pareto.py"),
+    "matplotlib": ("models/training/", "realtime/scoring/pareto.py", "realtime/sort/report.py"),
 }
 HEAVY = (
     "ctc_metrics",

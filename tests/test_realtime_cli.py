@@ -407,7 +407,7 @@ def test_doctor_says_what_is_here_and_what_would_be_used(reflexscope: Command) -
 def test_help_names_every_command(reflexscope: Command) -> None:
     answer = reflexscope("--help")
     assert answer.status == 0
-    for command in ("run", "check", "replay", "safe", "doctor"):
+    for command in ("run", "sort", "check", "replay", "safe", "doctor"):
         assert re.search(rf"│ {command} ", answer.out)
     assert "as the section imaging says" in " ".join(reflexscope("check", "--help").out.replace("│", " ").split())
 

@@ -155,7 +155,7 @@ def test_what_is_wrong_is_named_with_what_is_allowed(tiny: Path, override: str, 
     ("changes", "words"),
     [
         ({'[rig]\nname = "tiny"': ""}, "the section [rig] is missing"),
-        ({'use = "simulated"': ""}, 'microscope needs use = "name": one of simulated, replayed, micromanager'),
+        ({'use = "simulated"': ""}, 'microscope needs use = "name": one of simulated, flow_cell, replayed, '),
         ({"x_um = [-90.0, 90.0]\n": ""}, "limits.x_um is missing and has no default"),
         ({"fast_interval_ms = 50.0\n": ""}, "policy.pace.fast_interval_ms is missing and has no default"),
         (

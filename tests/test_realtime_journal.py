@@ -20,6 +20,7 @@ from realtime.session.disk import RecordingError
 from realtime.session.journal import JournalWriter, line, read_journal
 from realtime.session.summary import Summary
 from realtime.wire import (
+    VERSION,
     AnyMessage,
     Column,
     DecisionMade,
@@ -176,7 +177,7 @@ BAD_LINES = {
     "unknown kind": b'{"kind":"telepathy","run":"r","v":1}\n',
     "wrong type": line(notice("x")).replace(b'"t_ns":1', b'"t_ns":"one"'),
     "number that is none": line(beat(1)).replace(b"{}", b'{"a":null}'),
-    "version of another day": line(notice("x")).replace(b'"v":2', b'"v":99'),
+    "version of another day": line(notice("x")).replace(f'"v":{VERSION}'.encode(), b'"v":99'),
 }
 
 

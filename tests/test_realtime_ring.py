@@ -98,6 +98,60 @@ def test_any_order_of_writing_and_releasing_loses_nothing(steps: list[str], n_sl
     ring.close()
 
 
+def test_in_a_sort_a_slot_also_waits_for_inference(ring: Ring) -> None:
+    reader = Ring.attach(ring.name)
+    ring.write(image(0))
+    ring.wait_for_inference()
+    assert ring.inference_behind() == 0, "it begins with the next frame"
+    for i in range(1, 4):
+        ring.write(image(i))
+    ring.release(4)
+    assert (ring.recorder_behind(), ring.inference_behind()) == (0, 3)
+    assert ring.fill() == 0.75
+    assert ring.write(image(4)) == (0, 5)
+    assert ring.write(image(5)) is None, "the recorder has all, inference has looked at none"
+    reader.looked(2)
+    assert ring.write(image(5)) == (1, 6)
+    ring.release(6)
+    assert ring.fill() == 1.0
+    reader.close()
+
+
+def test_a_lost_inference_blocks_nobody_and_a_fresh_one_starts_at_the_newest(ring: Ring) -> None:
+    ring.wait_for_inference()
+    for i in range(4):
+        ring.write(image(i))
+        ring.release(i + 1)
+    assert ring.write(image(4)) is None
+    ring.forget_inference()
+    assert ring.inference_behind() == 0
+    assert ring.write(image(4)) is not None
+    ring.wait_for_inference()
+    assert ring.inference_behind() == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["write", "release", "look"]), max_size=80), st.integers(4, 7))
+def test_two_readers_that_miss_nothing(steps: list[str], n_slots: int) -> None:
+    ring = fresh(n_slots)
+    ring.wait_for_inference()
+    written = released = looked = 0
+    for step in steps:
+        if step == "write":
+            place = ring.write(image(written + 1))
+            assert (place is None) == (written - min(released, looked) == n_slots)
+            written += place is not None
+        elif step == "release" and released < written:
+            released += 1
+            ring.release(released)
+        elif step == "look" and looked < written:
+            looked += 1
+            assert ring.view((looked - 1) % n_slots, looked, SHAPE, DTYPE)[0, 0] == looked
+            ring.looked(looked)
+        assert (ring.recorder_behind(), ring.inference_behind()) == (written - released, written - looked)
+    ring.close()
+
+
 def test_smaller_frames_share_the_slots(ring: Ring) -> None:
     small = np.arange(12, dtype=np.uint8).reshape(3, 4)
     place = ring.write(small)

@@ -1,5 +1,6 @@
 """The wire: every message survives the journey; whatever else arrives is refused by name with WireError."""
 
+import itertools
 import math
 from typing import Any, get_args
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from msgspec import inspect
 
+from acquisition.frame import FrameHeader
 from realtime.wire import (
     MAX_BYTES,
     VERSION,
@@ -18,12 +20,15 @@ from realtime.wire import (
     Column,
     FrameAnalysed,
     Message,
+    StripsSorted,
     WireError,
     decode,
     encode,
 )
 from tests.wire_examples import EXAMPLES, GOLDEN, RUN, kind_of, pinned_text
 
+LARGE = 1e300
+"""Sums of a few numbers up to this are finite, too."""
 KINDS: dict[str, type[Message]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyMessage)}
 
 
@@ -59,6 +64,9 @@ def anything(info: inspect.Type) -> st.SearchStrategy[Any]:
     match info:
         case inspect.StructType(cls=cls) if cls is Column:
             return columns
+        case inspect.StructType(cls=cls, fields=fields) if cls is FrameHeader:
+            plain = {field.name: anything(field.type) for field in fields if field.name != "strip_t_ns"}
+            return st.builds(as_stack, st.builds(FrameHeader, **plain), st.lists(st.integers(1, 2**40), max_size=20))
         case inspect.StructType(cls=cls, fields=fields):
             own = {field.name: anything(field.type) for field in fields if field.name not in ("v", "run")}
             return st.builds(cls, **own, **({"run": st.just(RUN)} if issubclass(cls, Message) else {}))
@@ -67,8 +75,8 @@ def anything(info: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.IntType(ge=ge):
             return st.integers(-(2**63) if ge is None else ge, 2**63 - 1)
         case inspect.FloatType(gt=gt, ge=ge):
-            low = 0 if gt is not None or ge is not None else None
-            return st.floats(low, exclude_min=gt is not None, allow_nan=False, allow_infinity=False)
+            low = 0 if gt is not None or ge is not None else -LARGE
+            return st.floats(low, LARGE, exclude_min=gt is not None)
         case inspect.StrType(max_length=max_length):
             return st.text(max_size=min(20, max_length or 20))
         case inspect.LiteralType(values=values):
@@ -84,6 +92,15 @@ def anything(info: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.NoneType():
             return st.none()
     raise NotImplementedError(f"teach this test how to draw a {info}")
+
+
+def as_stack(header: FrameHeader, gaps_ns: list[int]) -> FrameHeader:
+    """The same frame as a stack of strips, one more than there are gaps between them; without any, as it is."""
+    times_ns = tuple(header.t_ns - gap for gap in itertools.accumulate(gaps_ns, initial=0))[::-1]
+    n_strips = len(times_ns)
+    if not gaps_ns or times_ns[0] < -(2**63) or n_strips * header.height_px >= 2**63:
+        return header
+    return msgspec.structs.replace(header, height_px=n_strips * header.height_px, strip_t_ns=times_ns)
 
 
 numbers = st.sampled_from(["<f8", "<f4", "<i8", "<i4", "<i2", "|i1", "|u1", "<u2", "<u4", "<u8", ">f8", ">i4"])
@@ -122,6 +139,10 @@ def received(data: bytes) -> AnyMessage | None:
     if isinstance(message, FrameAnalysed):
         for column in message.tracks.values():
             column.array()
+    if isinstance(message, StripsSorted):
+        for column in (*message.events.values(), message.crops, message.crop_rows):
+            if column is not None:
+                column.array()
     return message
 
 
@@ -215,6 +236,13 @@ REFUSALS: dict[str, tuple[bytes, str]] = {
     ),
     "pixels of no width": (
         packed(raw("frame", header=raw("frame")["header"] | {"um_per_px": math.inf})), "um_per_px must be finite, not inf"
+    ),
+    "strips out of order": (
+        packed(raw("frame", header=raw("frame")["header"] | {"strip_t_ns": [6_000_000_000, 5_999_750_000]})),
+        "strip_t_ns must rise up to t_ns",
+    ),
+    "strips of no one height": (
+        packed(raw("frame", header=raw("frame")["header"] | {"height_px": 511})), "511 rows are no 2 strips of one height"
     ),
     "a place that is none": (
         packed(raw("frame", header=raw("frame")["header"] | {"stage": {"x_um": math.nan}})), "x_um must be finite, not nan"

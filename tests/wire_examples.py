@@ -30,6 +30,7 @@ from realtime.wire import (
     RecorderReady,
     RunEnded,
     Status,
+    StripsSorted,
     encode,
 )
 
@@ -50,6 +51,10 @@ PULSE = Decision(
     command=PulseSorter(at_ns=6_020_000_000, width_ms=1.5), reason="track 23: round in 3 of its last 5",
     track_id=23, deadline_ns=6_020_000_000, id="120.trigger.0", frame_index=120, policy="trigger",
 )  # fmt: skip
+SORT = Decision(
+    command=PulseSorter(at_ns=6_024_850_000, width_ms=0.3), reason="cell 9: leukocyte, p 0.996 after 4 looks",
+    track_id=9, deadline_ns=6_024_850_000, id="120.sort.0", frame_index=120, policy="sort",
+)  # fmt: skip
 SHADOW = Decision(
     command=AcquireBurst(20, 5.0), reason="track 23: divided", deadline_ns=6_200_000_000,
     id="120.tried.0", frame_index=120, policy="tried",
@@ -58,8 +63,11 @@ ENDS_NS = (
     6_002_500_000, 6_002_700_000, 6_003_100_000, 6_008_100_000, 6_009_600_000, 6_010_000_000, 6_010_400_000,
     6_011_000_000, 6_011_100_000,
 )  # fmt: skip
+STACK = msgspec.structs.replace(
+    HEADER, channel="", exposure_ms=0.01, interval_ms=0.25, strip_t_ns=(5_999_750_000, 6_000_000_000)
+)
 EXAMPLES: tuple[AnyMessage, ...] = (
-    FrameReady(run=RUN, header=HEADER, slot=3, seq=1203, dose_mj=0.9075, lit_from_um=(1240.5, -310.25, 1250.5, -304.0)),
+    FrameReady(run=RUN, header=STACK, slot=3, seq=1203, dose_mj=0.9075, lit_from_um=(1240.5, -310.25, 1250.5, -304.0)),
     OutcomeReached(
         run=RUN, outcome=Outcome("120.follow.0", "done", "", 6_014_000_000), decision=MOVE,
         exposed_ns=6_000_000_000, ends_ns=(6_011_100_000, 6_011_200_000, 6_011_500_000, 6_014_000_000),
@@ -79,6 +87,19 @@ EXAMPLES: tuple[AnyMessage, ...] = (
             "x_um": Column.of(np.array([1263.25, 1300.5])),
             "missed": Column.of(np.array([0, 1], dtype=np.uint8)),
         },
+        incarnation=4_800_000_000,
+    ),
+    StripsSorted(
+        run=RUN, frame_index=120, t_ns=6_000_000_000, skipped=0, exposed_ns=6_000_000_000, ends_ns=ENDS_NS[:5],
+        n_strips=2, n_sightings=3, n_in_view=2, verdicts={"sorted": 1, "unwanted": 1},
+        expected={"wanted": 1.0, "sorted": 1.0, "sorted_wanted": 0.996}, decisions=(SORT,), shadow=(),
+        events={
+            "event_id": Column.of(np.array([9, 10], dtype=np.int64)),
+            "looks": Column.of(np.array([4, 5], dtype=np.int32)),
+            "p_wanted": Column.of(np.array([0.996, 0.004])),
+        },
+        crops=Column.of(np.array([[[0.0, 0.25], [0.25, 0.0]]], dtype=np.float16)),
+        crop_rows=Column.of(np.array([0], dtype=np.int32)),
         incarnation=4_800_000_000,
     ),
     InferenceStarted(

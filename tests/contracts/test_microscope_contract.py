@@ -55,6 +55,11 @@ def wrapped(folder: Path) -> Microscope:
     return FaultyMicroscope(simulated(folder), Faults())
 
 
+def flow_cell(_: Path) -> Microscope:
+    """Stacks of two strips, so that waiting for them is no longer than for others' frames."""
+    return built_in("acquisition.simulated.flow_cell", "FlowCell")(strips=2, appearance="drawn")
+
+
 def micromanager(**settings: object) -> Callable[[Path], Microscope]:
     """MMCore with its demonstration devices."""
 
@@ -92,6 +97,8 @@ RIGS: dict[str, tuple[Callable[[Path], Microscope], Callable[[], Clock]]] = {
     "simulated": (simulated, SimulatedClock),
     "simulated in real time": (simulated, SystemClock),
     "simulated, wrapped for faults": (wrapped, SimulatedClock),
+    "flow cell": (flow_cell, SimulatedClock),
+    "flow cell in real time": (flow_cell, SystemClock),
     "replayed": (replayed(pace="own"), SimulatedClock),
     "replayed, panned": (replayed(pace="fixed", window_px=(48, 64)), SimulatedClock),
     "replayed in real time": (replayed(pace="fixed"), SystemClock),
