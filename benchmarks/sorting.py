@@ -35,7 +35,7 @@ def at_rate(strips_per_s: int, events_per_s: int) -> list[str]:
     speed_um_s = 100_000 * strips_per_s / 4000
     return [
         f"imaging.interval_ms={1000 / strips_per_s}",
-        f"imaging.exposure_ms={min(0.01, 10 / strips_per_s)}",
+        f"imaging.exposure_ms={min(0.01, 100 / strips_per_s)}",
         f"microscope.strips={max(1, round(strips_per_s * STACK_MS / 1000))}",
         f"microscope.events_per_s={events_per_s}",
         f"microscope.flow.speed_um_s={speed_um_s}",

@@ -18,5 +18,5 @@ class FinderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     threshold: Positive = 5.0
     """In standard deviations of the background's noise, averaged over 3×3 pixels."""
     least_area_um2: NotNegative = 3.0
-    background_strips: Annotated[int, Meta(ge=8)] = 256
+    background_strips: Annotated[int, Meta(ge=8)] = 96
     """The background is learned from so many strips before any cell is judged, and follows slowly afterwards."""

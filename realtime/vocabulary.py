@@ -48,6 +48,11 @@ def check_gate(gate: SortGate, classifier: Plugin | None) -> None:
             raise ConfigError(
                 f'sort.gate.classes: no class is called "{name}"{did_you_mean(name, names)}; there are {known}'
             )
+    if gate.shares and set(gate.shares) != set(names):
+        raise ConfigError(
+            f"sort.gate.shares names {', '.join(gate.shares)}; give one share to every class, or leave shares out: "
+            f"the classes are {known}"
+        )
     if set(names) <= set(gate.classes):
         raise ConfigError("sort.gate.classes names all classes: then nothing is left to be told from; leave some out")
     for name in gate.where:

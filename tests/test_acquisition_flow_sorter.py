@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acquisition.clock import NS_PER_MS, SimulatedClock
-from acquisition.microscope import PassedCell, TellsSorted
+from acquisition.microscope import TellsSorted
 from acquisition.pulses import HasPulseTimer, PulseTimer
 from acquisition.simulated.flow_settings import SorterSettings
 from acquisition.simulated.flow_sorter import SimulatedSorter
-from acquisition.simulated.flow_truth import judged
 from tests.flowing import opened
 
 ONE_CLASS = {"shares": {"rbc": 1.0}}
@@ -166,16 +165,3 @@ def test_strips_in_which_a_cell_could_be_seen_are_counted() -> None:
         assert abs(c.strips - transit_ms / 0.25) <= 1.1
     assert len(seen) > 100
     assert all(c.strips == 0 for c in passed if c.entered_ns < 0.09e9 or c.entered_ns > 0.31e9)
-
-
-def test_quality_is_judged_by_the_truth() -> None:
-    def of(kind: str, deflected: bool, strips: int = 5) -> PassedCell:
-        return PassedCell(0, kind, 0, 0.0, 1e5, 0, strips, deflected)
-
-    cells = [of("wbc", True)] * 9 + [of("wbc", False)] + [of("rbc", True)] * 3 + [of("rbc", False)] * 87
-    sort = judged([*cells, of("wbc", False, strips=0)], ("wbc",), strips=1)
-    assert (sort.n_cells, sort.n_wanted, sort.n_deflected) == (100, 10, 12)
-    assert sort.purity == 9 / 12
-    assert sort.yielded == 9 / 10
-    assert sort.enrichment == pytest.approx(0.75 / 0.1)
-    assert np.isnan(judged([], ("wbc",)).purity)

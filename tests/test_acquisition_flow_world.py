@@ -13,7 +13,7 @@ from acquisition.simulated.flow_world import Pump
 from acquisition.simulated.random_streams import random_stream
 from tests.flowing import Floats, darkness, opened, stacks
 
-LONE = {"shares": {"rbc": 1.0}, "flow": {"focusing_um": 4.0, "pulsation": 0.0, "slip": 0.0}}
+LONE = {"shares": {"rbc": 1.0}, "flow": {"focusing_um": 4.0, "pulsation": 0.0, "slip": 0.0, "unseen_slip": 0.0}}
 
 
 def flowed(seconds: float, **keys: object) -> list[PassedCell]:
@@ -63,7 +63,9 @@ def test_speed_falls_towards_the_walls_as_a_parabola() -> None:
 
 
 def test_slip_scatters_speeds() -> None:
-    cells = flowed(5.0, shares={"rbc": 1.0}, flow={"focusing_um": 0.0, "slip": 0.01, "pulsation": 0.0})
+    cells = flowed(
+        5.0, shares={"rbc": 1.0}, flow={"focusing_um": 0.0, "slip": 0.01, "unseen_slip": 0.0, "pulsation": 0.0}
+    )
     speeds_um_s = np.array([cell.speed_um_s for cell in cells])
     assert speeds_um_s.std() / 100_000 == pytest.approx(0.01, rel=0.1)
 
@@ -84,7 +86,10 @@ def test_flow_time_and_the_clock_are_one_anothers_inverse(share: float, hz: floa
 
 def test_pulsation_makes_cells_faster_and_slower() -> None:
     """Transit times swing by the share, at the frequency, and not without."""
-    keys = {"shares": {"rbc": 1.0}, "flow": {"focusing_um": 0.0, "slip": 0.0, "pulsation": 0.1, "pulsation_hz": 2.0}}
+    keys = {
+        "shares": {"rbc": 1.0},
+        "flow": {"focusing_um": 0.0, "slip": 0.0, "unseen_slip": 0.0, "pulsation": 0.1, "pulsation_hz": 2.0},
+    }
     cells = flowed(4.0, events_per_s=2000.0, **keys)
     entered_s = np.array([cell.entered_ns for cell in cells]) / NS_PER_S
     transit = np.array([cell.arrival_ns - cell.entered_ns for cell in cells]) / NS_PER_S / (2064 / 100_000) - 1
@@ -133,7 +138,7 @@ def test_a_cell_is_smeared_by_as_much_as_it_moves_while_exposed() -> None:
     """2 and 20 px, of a disc 15 px wide: the darkest column's share of all that is dark says how wide it got."""
     widths_px, missing = [], []
     for exposure_ms in (0.01, 0.1):
-        flow = {"focusing_um": 0.0, "slip": 0.0, "pulsation": 0.0}
+        flow = {"focusing_um": 0.0, "slip": 0.0, "unseen_slip": 0.0, "pulsation": 0.0}
         cell, clock = opened(events_per_s=100.0, shares={"rbc": 1.0}, flow=flow)
         cell.apply(SetLight(1 / exposure_ms))
         cell.apply(SetExposure(exposure_ms))

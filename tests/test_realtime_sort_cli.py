@@ -1,6 +1,7 @@
 """`reflexscope sort` as a person meets it: its errors, the live table, the tables at the end."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from test_realtime_cli import Command, reflexscope, tiny  # noqa: F401  # fixtur
 from acquisition.clock import NS_PER_MS, NS_PER_S
 from realtime.latency import Histogram
 from realtime.live import summary_tables
+from realtime.session.reader import SessionReader
 from realtime.session.sort_account import SortAccount
 from realtime.sort.live_sort import SortTable
 from realtime.sort.tables import binned, latency_table, true_table
 from realtime.sort.tally import SortTally
 from realtime.sort.verdicts import Verdict
-from realtime.wire import Notice, Status
+from realtime.wire import Notice, OutcomeReached, Status, StripsSorted
+from tests.flow_rig import SECTIONS, flow_config
 from tests.sorted_stacks import RUN, outcome, stack
 
 GONE = [Verdict.SORTED, Verdict.UNWANTED, Verdict.UNWANTED, Verdict.COINCIDENCE]
@@ -24,6 +27,27 @@ GONE = [Verdict.SORTED, Verdict.UNWANTED, Verdict.UNWANTED, Verdict.COINCIDENCE]
 
 def test_a_config_that_does_not_sort_is_a_mistake(reflexscope: Command, tiny: object) -> None:  # noqa: F811
     assert "has no section [sort]" in reflexscope.mistake("sort", tiny)
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_sort_ends_with_its_figures_and_a_report(dry: bool, reflexscope: Command, tmp_path: Path) -> None:  # noqa: F811
+    flow = {"junction_um": 2500.0, "speed_um_s": 25_000.0}
+    config = flow_config(
+        tmp_path, imaging={"interval_ms": 1.0}, sort=SECTIONS["sort"] | {"flow": flow},
+        microscope={"cells_per_s": 200.0, "wanted_share": 0.2, "speed_um_s": 25_000.0},
+    )  # fmt: skip
+    words = ["--inline", "--duration", 1.0, "--out", tmp_path / "s", *(["--dry"] if dry else [])]
+    answer = reflexscope("sort", config, *words)
+    assert (answer.status, answer.err) == (0, "")
+    for part in ("ran for 1 s as asked", "events per s", "verdict", "sort_report.png"):
+        assert part in answer.out
+    assert ("pulses of a dry sort" in answer.out) == dry
+    assert (tmp_path / "s" / "sort_report.png").exists()
+    messages = list(SessionReader(tmp_path / "s").records())
+    looked = [message for message in messages if isinstance(message, StripsSorted)]
+    assert any(message.shadow for message in looked) == dry
+    assert any(message.decisions for message in looked) != dry
+    assert any(isinstance(message, OutcomeReached) for message in messages) != dry
 
 
 # --- while it runs ------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Standard deviation of cells' distance from the axis."""
     slip: Annotated[float, Meta(ge=0, le=0.1)] = 0.003
     """Standard deviation of how much faster or slower than the liquid a cell is, as a share."""
+    unseen_slip: Annotated[float, Meta(ge=0, le=0.1)] = 0.0003
+    """The same between the view and the junction, where no camera sees it: what no prediction can know."""
     pulsation: Annotated[float, Meta(ge=0, le=0.5)] = 0.002
     """How much the pump makes the flow swing about its mean, as a share."""
     pulsation_hz: Positive = 5.0

@@ -1,8 +1,6 @@
-"""What really became of every cell at the junction, and how good a sort was by it."""
+"""What really became of every cell at the junction."""
 
 from collections import deque
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -74,45 +72,3 @@ class FlowTruth:
         names = self._world.classes
         for cell_id, kind, *others in zip(*(column.tolist() for column in columns), strict=True):
             self._passed.append(PassedCell(cell_id, names[kind], *others))
-
-
-@dataclass(frozen=True)
-class TrueSort:
-    """How good a sort really was; NaN where there was nothing to judge by."""
-
-    n_cells: int
-    n_wanted: int
-    n_deflected: int
-    n_wanted_deflected: int
-
-    @property
-    def purity(self) -> float:
-        """Share of the deflected cells that were wanted."""
-        return _share(self.n_wanted_deflected, self.n_deflected)
-
-    @property
-    def yielded(self) -> float:
-        """Share of the wanted cells that were deflected."""
-        return _share(self.n_wanted_deflected, self.n_wanted)
-
-    @property
-    def enrichment(self) -> float:
-        """Purity against the share of wanted cells in the sample."""
-        return self.purity / (self.n_wanted / self.n_cells) if self.n_wanted else float("nan")
-
-
-def judged(cells: Iterable[PassedCell], wanted: Collection[str], strips: int = 0) -> TrueSort:
-    """The truth of a sort for cells of the classes `wanted`; cells in fewer than so many `strips` do not count as passed.
-
-    What was deflected counts in any case: also a cell that nobody could see makes a sort impure.
-    """
-    counted = [cell for cell in cells if cell.strips >= strips or cell.deflected]
-    deflected = [cell for cell in counted if cell.deflected]
-    return TrueSort(
-        len(counted), sum(cell.kind in wanted for cell in counted), len(deflected),
-        sum(cell.kind in wanted for cell in deflected),
-    )  # fmt: skip
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")

@@ -124,16 +124,17 @@ class FlowWorld:
         sprite = self._chosen(kind, random.random(BLOCK))
         room_um = np.maximum(0.0, flow.channel_um / 2 - self._sprites.radius_um[sprite])
         y_um = _focused_um(flow.focusing_um, room_um, random.random(BLOCK))
-        normal = np.clip(random.standard_normal((4, BLOCK)), -MOST_SPREADS, MOST_SPREADS)
+        normal = np.clip(random.standard_normal((5, BLOCK)), -MOST_SPREADS, MOST_SPREADS)
         share = np.maximum(SLOWEST, 1 - (2 * y_um / flow.channel_um) ** 2) * (1 + flow.slip * normal[0])
         speed_um_s = flow.speed_um_s * np.maximum(share, SLOWEST)
+        to_junction_s = flow.junction_um / (speed_um_s * (1 + flow.unseen_slip * normal[4]))
         half_view_um = settings.width_px * settings.um_per_px / 2
         block = FlowingCells(
             id=self._n_blocks * BLOCK + np.arange(BLOCK), kind=kind, sprite=sprite, passing_s=passing_s,
             y_um=y_um, speed_um_s=speed_um_s, angle_rad=random.uniform(0, 2 * np.pi, BLOCK),
             turning_rad_s=np.deg2rad(flow.tumbling_deg_ms) * 1000 * normal[1],
             contrast=1 + CONTRAST_SPREAD * normal[2], size=1 + SIZE_SPREAD * normal[3],
-            arrival_ns=self.pump.t_ns(passing_s + flow.junction_um / speed_um_s),
+            arrival_ns=self.pump.t_ns(passing_s + to_junction_s),
             entered_ns=self.pump.t_ns(passing_s - half_view_um / speed_um_s),
         )  # fmt: skip
         self._n_blocks, self._made_to_s = self._n_blocks + 1, float(passing_s[-1])

@@ -10,7 +10,7 @@ from models.class_metrics import ClassFigures, Floats, class_figures
 from models.training.card import PURPOSE, limits, purposes, table, title, training
 from models.training.class_pictures import confusions, crop_sheet, reliability_plot
 from models.training.data import DataRules
-from models.training.flow_passing import Sprites
+from models.training.flow_passing import Image, Sprites
 from models.training.flow_shipping import Seen, joint
 from models.training.flow_training import Classes, FlowRecipe
 from models.training.pictures import curves
@@ -19,6 +19,7 @@ from models.training.run import Validation
 RECALL = 0.98
 SHOWN = 32
 """Crops on a sheet."""
+MISTAKES = "## Mistakes\n\nOn val, those of the highest probability, as *true > given*.\n\n![mistakes](mistakes.png)"
 SCORE = "geometric mean of the probability of the true class, temperature fitted"
 
 
@@ -46,10 +47,7 @@ def write_card(facts: FlowCardFacts, folder: Path) -> None:
     _write_sheets(facts, folder)
     parts = [title(facts.recipe), limits(facts.recipe), _input(facts), _data(facts), _overall(figures)]
     parts += [_against_the_others(facts), "![confusions](confusions.png)\n\n![reliability](reliability.png)"]
-    parts += ["## Looks\n\n![looks](looks.png)", _training(facts)]
-    parts += [
-        "## Mistakes\n\nOf the split val, those made with the highest probability, *true > given*.\n\n![mistakes](mistakes.png)"
-    ]
+    parts += ["## Looks\n\n![looks](looks.png)", _training(facts), MISTAKES]
     (folder / "card.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -79,7 +77,8 @@ def _input(facts: FlowCardFacts) -> str:
         f"## Input and output\n\nCrops of {side_px} × {side_px} px around a cell's centre of contrast, each pixel (background − "
         "pixel) / background, 0 beyond the view; what `StripFinder.crops` gives. Output: one logit a class; probabilities are "
         f"softmax(logits / {facts.temperature:.3f}), calibrated on val for the shares of classes in training. Looks at one cell "
-        f"resemble each other: n of them tell as much as n / (1 + (n − 1) · {facts.correlation:.2f}) independent ones, fitted on val."
+        f"resemble each other: n of them tell as much as n / (1 + (n − 1) · {facts.correlation:.2f}) independent ones, as "
+        "fitted on val."
     )
 
 
@@ -145,6 +144,6 @@ def _write_sheets(facts: FlowCardFacts, folder: Path) -> None:
         crop_sheet(shown(crops[worst]), texts, folder / "mistakes.png")
 
 
-def shown(crops: np.ndarray) -> np.ndarray:
+def shown(crops: Image) -> Image:
     """Contrast as grey values from 0 to 1, the background grey."""
-    return np.clip(0.75 - crops, 0, 1)
+    return np.asarray(np.clip(0.75 - crops, 0, 1), np.float32)

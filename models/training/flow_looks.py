@@ -1,7 +1,6 @@
 """Looks at what passes: the camera's strips around one cell, and the crop that the finder of a sort cuts from them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,11 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from models.training.flow_passing import CANVAS_PX, Image, NotNegative, Passing, Share, placed
+from models.training.flow_passing import CANVAS_PX, Image, Mask, NotNegative, Passing, Share, placed, reach_px
 
 Positive = Annotated[float, Meta(gt=0)]
 TOLD_APART = 5.0 / 3
 """Standard deviations of a pixel's noise that the mean of 3 × 3 must be off: as the finder has it by default."""
+
+LEAST_CONTRAST = 0.01
+VISIBLE = 0.02
+"""Where a cell takes away more than this share of the light, a found piece is a piece of it."""
 
 
 class LookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,19 +54,26 @@ class Camera:
     wall_px: float
     """Rows of the crop beyond the view: positive above, negative below, 0 none."""
 
+    @property
+    def sd_of_contrast(self) -> float:
+        """Standard deviation of its noise beside the cells."""
+        return math.sqrt(self.counts_per_e * self.background + self.read_noise**2) / self.background
 
-def camera(settings: LookSettings, side_px: int, rng: np.random.Generator) -> Camera:
-    """Drawn at random."""
-    wall = rng.uniform(2, side_px / 3) * rng.choice((-1, 1)) if rng.random() < settings.wall_share else 0.0
+
+def camera(settings: LookSettings, room_px: float, rng: np.random.Generator) -> Camera:
+    """Drawn at random; the view's edge takes at most `room_px` rows of a crop, so that it does not cut off the cell."""
+    is_near = rng.random() < settings.wall_share
+    wall_px = rng.uniform(-1, 1) * max(room_px, 0.0) if is_near else 0.0
     return Camera(
         rng.uniform(*settings.background), rng.uniform(*settings.counts_per_e), rng.uniform(*settings.read_noise),
-        rng.uniform(*settings.smear_px), rng.normal(0, settings.background_error), wall,
+        rng.uniform(*settings.smear_px), rng.normal(0, settings.background_error), wall_px,
     )  # fmt: skip
 
 
 def crops_of(seen: Passing, settings: LookSettings, side_px: int, n_looks: int, rng: np.random.Generator) -> Image:
     """Looks at one cell, one after the other, `[n_looks, side_px, side_px]` contrast."""
-    through, angle_rad = camera(settings, side_px, rng), 0.0
+    room_px = side_px / 2 - reach_px(seen.picture) - settings.jitter_px - 1
+    through, angle_rad = camera(settings, room_px, rng), 0.0
     crops = []
     for _ in range(n_looks):
         crops.append(crop(seen, through, angle_rad, settings.jitter_px, side_px, rng))
@@ -74,18 +84,26 @@ def crops_of(seen: Passing, settings: LookSettings, side_px: int, n_looks: int, 
 def crop(
     seen: Passing, through: Camera, angle_rad: float, jitter_px: float, side_px: int, rng: np.random.Generator
 ) -> Image:
-    """One look: light, smear and noise around the cell, cut where the finder takes its centre to be."""
+    """One look, cut where the finder takes the cell's centre to be; without the neighbour if it would be found as one with it."""
     x_px, y_px = rng.uniform(-0.5, 0.5, 2)
-    passed = 1 - placed(seen.picture, angle_rad, 1.0, x_px, y_px)
+    own = placed(seen.picture, angle_rad, 1.0, x_px, y_px)
+    other = np.zeros_like(own)
     if seen.neighbour is not None:
-        passed *= 1 - placed(seen.neighbour, angle_rad, 1.0, x_px + seen.away_px[0], y_px + seen.away_px[1])
+        other = placed(seen.neighbour, angle_rad, 1.0, x_px + seen.away_px[0], y_px + seen.away_px[1])
+    contrast = contrast_of((1 - own) * (1 - other), through, rng)
+    piece = found_piece(contrast, through.sd_of_contrast, own > VISIBLE)
+    if np.any(piece & (other > VISIBLE)):
+        return crop(Passing(seen.picture, None), through, angle_rad, jitter_px, side_px, rng)
+    x, y = centre_of(contrast, piece) + rng.uniform(-jitter_px, jitter_px, 2)
+    return cut(contrast, x, y, side_px, through.wall_px)
+
+
+def contrast_of(passed: Image, through: Camera, rng: np.random.Generator) -> Image:
+    """What the finder knows: from light that passed, by way of motion, noise and whole counts."""
     light = smeared(passed, through.smear_px) * np.float32(through.background)
     sd = np.sqrt(light * through.counts_per_e + through.read_noise**2, dtype=np.float32)
     counts = np.clip(np.rint(light + sd * rng.standard_normal(light.shape, np.float32)), 0, 255)
-    contrast = np.asarray(1 - counts / (through.background * (1 + through.background_error)), np.float32)
-    noise = math.sqrt(through.counts_per_e * through.background + through.read_noise**2) / through.background
-    x, y = found_centre(contrast, max(TOLD_APART * noise, 0.01)) + rng.uniform(-jitter_px, jitter_px, 2)
-    return cut(contrast, x, y, side_px, through.wall_px)
+    return np.asarray(1 - counts / (through.background * (1 + through.background_error)), np.float32)
 
 
 def smeared(passed: Image, smear_px: float) -> Image:
@@ -99,18 +117,22 @@ def smeared(passed: Image, smear_px: float) -> Image:
     return np.asarray(cv2.filter2D(passed, -1, (kernel / kernel.sum())[None], borderType=cv2.BORDER_REPLICATE))
 
 
-def found_centre(contrast: Image, threshold: float) -> npt.NDArray[np.float64]:
-    """Centre of contrast of the piece nearest to the middle (x, y); the middle if nothing stands out."""
-    middle = (CANVAS_PX - 1) / 2
-    covered = (cv2.blur(contrast, (3, 3)) > threshold).astype(np.uint8)
-    n, pieces = cv2.connectedComponents(covered, connectivity=8)
-    y, x = np.nonzero(pieces)
-    if n < 2:
-        return np.array([middle, middle])
-    mine = pieces == pieces[y, x][np.argmin(np.hypot(x - middle, y - middle))]
-    rows, columns = np.nonzero(mine)
-    weight = np.maximum(contrast[mine], 1e-3).astype(np.float64)
-    return np.array([columns @ weight, rows @ weight]) / weight.sum()
+def found_piece(contrast: Image, sd: float, own: Mask) -> Mask:
+    """Of what stands out, the piece that shows most of the cell; nothing if it does not stand out."""
+    found = (cv2.blur(contrast, (3, 3)) > max(TOLD_APART * sd, LEAST_CONTRAST)).astype(np.uint8)
+    n, pieces = cv2.connectedComponents(found, connectivity=8)
+    overlaps = np.bincount(pieces[own], minlength=n)
+    overlaps[0] = 0
+    return np.asarray(pieces == overlaps.argmax()) if overlaps.any() else np.zeros_like(own)
+
+
+def centre_of(contrast: Image, piece: Mask) -> npt.NDArray[np.float64]:
+    """Centre of contrast (x, y) of a piece; the canvas's middle if there is none."""
+    if not piece.any():
+        return np.full(2, (CANVAS_PX - 1) / 2)
+    rows, columns = np.nonzero(piece)
+    weight = np.maximum(contrast[piece], 1e-3).astype(np.float64)
+    return np.asarray(np.array([columns @ weight, rows @ weight]) / weight.sum(), np.float64)
 
 
 def cut(contrast: Image, x: float, y: float, side_px: int, wall_px: float) -> Image:
@@ -123,10 +145,3 @@ def cut(contrast: Image, x: float, y: float, side_px: int, wall_px: float) -> Im
     elif wall_px < 0:
         square[side_px - beyond :] = 0
     return square
-
-
-def looks_at(
-    passings: Sequence[Passing], settings: LookSettings, side_px: int, n_looks: int, rng: np.random.Generator
-) -> Image:
-    """`[N, n_looks, side_px, side_px]`"""
-    return np.stack([crops_of(each, settings, side_px, n_looks, rng) for each in passings])

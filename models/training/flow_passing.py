@@ -37,13 +37,13 @@ class PassingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Two kinds of cells, as "wbc+rbc" → how often they make a doublet, against the others."""
     overlap: tuple[float, float] = (0.75, 1.05)
     """From … to: distance of a doublet's two middles in sums of their radii."""
-    debris_px: tuple[float, float] = (1.2, 6.0)
+    debris_px: tuple[float, float] = (1.2, 5.5)
     """From … to: radius of debris."""
     debris_contrast: tuple[float, float] = (0.1, 0.7)
     neighbour_share: Share = 0.25
     """Looks in which another cell, doublet or speck goes by so near that a part of it may be in the crop."""
-    neighbour_gap_px: tuple[float, float] = (4.0, 14.0)
-    """From … to: free pixels between both."""
+    neighbour_gap_px: tuple[float, float] = (6.0, 16.0)
+    """From … to: free pixels between both, before motion smears them; nearer ones would be found as one cell."""
 
 
 @dataclass(frozen=True)

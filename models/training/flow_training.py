@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.networks.cell_classifier import CellClassifier, CellClassifierSettings
-from models.training.flow_looks import LookSettings, looks_at
+from models.training.flow_looks import LookSettings, crops_of
 from models.training.flow_passing import Image, PassingSettings, Sprites, passing
 from models.training.recipe import Recipe
 from models.training.steps import Training
@@ -102,7 +102,7 @@ def made(recipe: FlowRecipe, sprites: Sprites, n: int, n_looks: int, rng: np.ran
     classes = rng.choice(len(recipe.classes), n, p=recipe.class_prior).astype(np.int64)
     names = list(recipe.classes)
     seen = (passing(names[k], sprites, settings.passing, rng) for k in classes)
-    crops = [looks_at([each], settings.looks, settings.network.side_px, n_looks, rng)[0] for each in seen]
+    crops = [crops_of(each, settings.looks, settings.network.side_px, n_looks, rng) for each in seen]
     return np.stack(crops) if crops else np.empty((0, n_looks, *(settings.network.side_px,) * 2), np.float32), classes
 
 

@@ -43,10 +43,10 @@ class SortingProcess:
         self._killer = Killer(config.faults.killed_inference)
         self._pulse = Pulse(ticket, ticket.door)
         self._tally = SortTally()
-        self._last_seq: int | None = None
+        self._last: FrameReady | None = None
         self._unseen = 0
         """Stacks that were missed since the last one that was not."""
-        self._untold = 0
+        self._untold = self._untold_of_camera = 0
         self._told_ns = self._figures_ns = 0
         self.ended = False
 
@@ -73,8 +73,11 @@ class SortingProcess:
     def _look(self, message: FrameReady) -> None:
         header = message.header
         self._killer.see(header.index)
-        self._miss(message.seq - self._last_seq - 1 if self._last_seq is not None else 0)
-        self._last_seq = message.seq
+        if self._last is not None:
+            unseen = message.seq - self._last.seq - 1
+            self._miss(unseen)
+            self._untold_of_camera += header.index - self._last.header.index - 1 - unseen
+        self._last = message
         try:
             pixels = self._ring.view(message.slot, message.seq, header.shape, header.dtype)
             analysis = self._look_at(
@@ -115,14 +118,17 @@ class SortingProcess:
 
     def _tell_of_missed(self) -> None:
         """Every now and then, to the rig's process, which tells everyone."""
-        if not self._untold or self.clock.now_ns() - self._told_ns < COMPLAINT_NS:
-            return
-        text = (
-            f"{self._untold} stacks of strips were overwritten before they were looked at: their cells were not sorted"
-        )
         now_ns = self.clock.now_ns()
-        self._door.send(Notice(run=self._run, t_ns=now_ns, source="inference", level="error", text=text))
-        self._untold, self._told_ns = 0, now_ns
+        if not self._untold + self._untold_of_camera or now_ns - self._told_ns < COMPLAINT_NS:
+            return
+        told = {
+            "were overwritten before they were looked at": self._untold,
+            "were lost by the camera, or found the ring full": self._untold_of_camera,
+        }
+        text = " and ".join(f"{n} stacks of strips {what}" for what, n in told.items() if n)
+        words = f"{text}: their cells were not sorted"
+        self._door.send(Notice(run=self._run, t_ns=now_ns, source="inference", level="error", text=words))
+        self._untold, self._untold_of_camera, self._told_ns = 0, 0, now_ns
 
     def close(self) -> None:
         """The last word to both, then silence."""

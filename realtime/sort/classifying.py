@@ -23,7 +23,10 @@ class LookClassifier(Protocol):
     """Share of each class for which the probabilities are calibrated, in the order of `class_names`."""
     look_correlation: float
     """Of the errors of two looks at the same cell: 0 independent, 1 the second says nothing new."""
-    description: str
+
+    @property
+    def description(self) -> str:
+        """For journals."""
 
     def prepare(self, height_px: int, width_px: int) -> None:
         """Open the engine. Raises EngineError."""

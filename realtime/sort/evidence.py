@@ -2,7 +2,8 @@
 
 Each look at a cell gives class probabilities p(k). The model is calibrated for the class shares π(k) of its training, so
 p(k) / π(k) is, but for a factor, the likelihood of the picture if the cell is of class k; one look's evidence is the log
-of the ratio of that for the wanted classes together and for the others together. Looks at one cell resemble each other:
+of the ratio of that for the wanted classes together and for the others together, each group mixed as the gate's `shares`
+say, or as in training. Looks at one cell resemble each other:
 n of them with correlation ρ count as n / (1 + (n − 1) ρ) independent ones. The test (Wald, Ann. Math. Stat. 16, 1945)
 says "wanted" above log((1 − β) / α), "unwanted" below log(β / (1 − α)), and asks for another look in between: then at
 most about α of the unwanted cells pass for wanted (false triggers) and β of the wanted ones for unwanted (misses), if
@@ -22,6 +23,8 @@ from realtime.sort.settings import SortGate
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.integer]
+RAREST = 1e-6
+"""Share of a group below which no class of it is believed to be."""
 SUREST = 1e-5
 """No single look counts as surer than this: networks are calibrated in the bulk, not in the tails."""
 
@@ -31,7 +34,8 @@ class SequentialTest:
     """What is asked about every cell, and how much evidence decides."""
 
     wanted: Bools  # [K]
-    prior: Floats  # [K]
+    prior: Floats  # [K] of the training
+    mixed: Floats  # [K] the same with each group's classes as the sample has them; the groups' own shares are those of training
     correlation: float
     upper: float
     """Log likelihood ratio from which a cell is wanted."""
@@ -44,9 +48,12 @@ class SequentialTest:
     def of(cls, gate: SortGate, classifier: LookClassifier) -> "SequentialTest":
         """The test that a gate asks for."""
         alpha, beta = gate.false_triggers, gate.misses
+        wanted = np.array([name in gate.classes for name in classifier.class_names])
+        prior = np.asarray(classifier.class_prior, dtype=np.float64)
         return cls(
-            wanted=np.array([name in gate.classes for name in classifier.class_names]),
-            prior=np.asarray(classifier.class_prior, dtype=np.float64),
+            wanted=wanted,
+            prior=prior,
+            mixed=_mixed(prior, wanted, [gate.shares.get(name, 0.0) for name in classifier.class_names]),
             correlation=classifier.look_correlation,
             upper=math.log((1 - beta) / alpha),
             lower=math.log(beta / (1 - alpha)),
@@ -55,7 +62,8 @@ class SequentialTest:
 
     def evidence(self, p_class: Floats) -> Floats:
         """Log likelihood ratio of each look `[n]` from probabilities `[n, K]`."""
-        wanted = np.clip(p_class @ self.wanted, SUREST, 1 - SUREST)
+        p_here = p_class * (self.mixed / self.prior)
+        wanted = np.clip((p_here @ self.wanted) / p_here.sum(axis=1), SUREST, 1 - SUREST)
         share = float(self.prior @ self.wanted)
         evidence: Floats = np.log(wanted / (1 - wanted)) - math.log(share / (1 - share))
         return evidence
@@ -77,9 +85,18 @@ class SequentialTest:
 
     def p_class(self, llr: Floats, log_likelihood_sums: Floats, n_looks: Ints) -> Floats:
         """Probabilities `[M, K]` of cells: the wanted classes together get `p_wanted`, the others the rest."""
-        joined = self.joined(log_likelihood_sums, n_looks[:, None]) + np.log(self.prior)
+        joined = self.joined(log_likelihood_sums, n_looks[:, None]) + np.log(self.mixed)
         p_wanted = self.p_wanted(llr)
         p = np.empty_like(joined)
         for group, p_group in ((self.wanted, p_wanted), (~self.wanted, 1 - p_wanted)):
             p[:, group] = p_group[:, None] * softmax(joined[:, group], axis=1)
         return p
+
+
+def _mixed(prior: Floats, wanted: Bools, weights: list[float]) -> Floats:
+    """`prior` with the classes of each group, wanted or not, in the proportion of their weights; as it is without any."""
+    mixed, given = prior.copy(), np.asarray(weights)
+    for group in (wanted, ~wanted):
+        if given[group].any():
+            mixed[group] = np.maximum(given[group] / given[group].sum(), RAREST) * prior[group].sum()
+    return mixed

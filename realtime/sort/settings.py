@@ -24,6 +24,9 @@ class SortGate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A cell that is wanted with less than about this probability is given up, and not looked at any more."""
     wanted_share: OpenShare = 0.05
     """Share of wanted cells in the sample, as far as it is known beforehand."""
+    shares: dict[str, NotNegative] = {}
+    """Class → how often it comes in the sample, in any unit, as far as it is known; else classes are believed to mix among
+    the wanted and among the others as they did when the model was trained, which false_triggers then refers to."""
     least_looks: AtLeastOne = 1
     """A cell that was classified in fewer strips is never sorted."""
     where: dict[str, tuple[float, float]] = {}

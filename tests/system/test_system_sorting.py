@@ -126,6 +126,17 @@ def test_an_inference_that_cannot_keep_up_ends_the_run_and_still_looks_at_all_th
     assert_every_pulse_answered(recorded)
 
 
+def test_stacks_that_the_camera_loses_are_told_of_at_once(tmp_path: Path) -> None:
+    config = flow_config(tmp_path, **MODEST, faults={"dropped_frames": {"share": 0.1}})
+    with Run(config, tmp_path / "session") as run:
+        run.step_until(lambda: "stacks of strips were lost by the camera" in run.notices(), "it is told of")
+        result = run.finish()
+        assert result.ok, result.reason
+    recorded = Recorded(run.folder)
+    assert [message.frame_index for message in of_kind(StripsSorted, recorded.messages)] == recorded.indices
+    assert recorded.indices != list(range(len(recorded.indices)))
+
+
 def test_where_no_images_are_kept_the_camera_does_not_wait_for_the_recorder(tmp_path: Path) -> None:
     config = flow_config(tmp_path, **MODEST, ring={"megabytes": 5.0}, inference={"silence_ms": 10_000.0})
     with Run(config, tmp_path / "session") as run:
@@ -150,15 +161,3 @@ def test_an_interrupted_sort_ends_well(tmp_path: Path) -> None:
     for words in ("Ctrl-C", "events per s", "fired", "pulse scheduled after"):
         assert words in said
     assert_all_looked_at(Recorded(out))
-
-
-def test_a_dry_sort_fires_nothing(tmp_path: Path) -> None:
-    config = flow_config(tmp_path, **MODEST)
-    with CommandLine("sort", config, "--dry", "--duration", 1.5, "--out", tmp_path / "s") as command:
-        status, said, complaints = command.end()
-    assert (status, complaints) == (0, "")
-    assert "pulses of a dry sort" in said
-    recorded = Recorded(tmp_path / "s")
-    assert any(message.shadow for message in of_kind(StripsSorted, recorded.messages))
-    assert not any(message.decisions for message in of_kind(StripsSorted, recorded.messages))
-    assert not of_kind(OutcomeReached, recorded.messages)
