@@ -24,6 +24,8 @@ LONG_S, SHORT_S, STALLED_S = 600.0, 30.0, 60.0
 RATES = ((1000, 1000), (2000, 1000), (4000, 500), (4000, 1000), (4000, 2000), (6000, 1000), (8000, 500), (8000, 1000))
 """Strips and cells a second."""
 STACK_MS = 4.0
+SPEED_UM_S, TRANSIT_S = 150_000.0, 0.02
+"""Of the flow at 4,000 strips a second, and from the middle of the view to the junction."""
 CURVE = (100, 200, 500, 1000, 2000, 5000)
 """Cells a second at which purity and yield are measured, with several looks and with one."""
 CELLS = 15_000
@@ -31,15 +33,18 @@ P99_MS = 10.0
 
 
 def at_rate(strips_per_s: int, events_per_s: int) -> list[str]:
-    """Overrides: the flow is as fast as lets a cell be seen four to five times."""
-    speed_um_s = 100_000 * strips_per_s / 4000
+    """Overrides: the flow is so fast that a cell is seen about three times."""
+    speed_um_s = SPEED_UM_S * strips_per_s / 4000
+    junction_um = speed_um_s * TRANSIT_S
     return [
         f"imaging.interval_ms={1000 / strips_per_s}",
-        f"imaging.exposure_ms={min(0.01, 100 / strips_per_s)}",
+        f"imaging.exposure_ms={min(0.005, 100 / strips_per_s)}",
         f"microscope.strips={max(1, round(strips_per_s * STACK_MS / 1000))}",
         f"microscope.events_per_s={events_per_s}",
         f"microscope.flow.speed_um_s={speed_um_s}",
+        f"microscope.flow.junction_um={junction_um}",
         f"sort.flow.speed_um_s={speed_um_s}",
+        f"sort.flow.junction_um={junction_um}",
         f"sort.events_per_s={events_per_s}",
         "sort.crops_kept=0.01",
     ]

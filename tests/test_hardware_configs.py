@@ -149,15 +149,15 @@ CLAIMS: list[tuple[str, str, Callable[[RunConfig], bool]]] = [
     ("sorter_simulated.toml", "in percent", lambda c: sum(microscope(c).shares.values()) == 100),
     (
         "sorter_simulated.toml",
-        "50 px from strip to strip",
-        lambda c: _step_um(c, c.imaging.interval_ms) == 50 * microscope(c).um_per_px,
+        "75 px from strip to strip",
+        lambda c: _step_um(c, c.imaging.interval_ms) == 75 * microscope(c).um_per_px,
     ),
     (
         "sorter_simulated.toml",
         "20 ms after the middle of the view",
         lambda c: _step_um(c, 20) == microscope(c).flow.junction_um,
     ),
-    ("sorter_simulated.toml", "cells go on by 1 µm", lambda c: _step_um(c, c.imaging.exposure_ms) == 1),
+    ("sorter_simulated.toml", "cells go on by 0.75 µm", lambda c: _step_um(c, c.imaging.exposure_ms) == 0.75),
     (
         "sorter_simulated.toml",
         "the sorter's own",
@@ -208,8 +208,8 @@ CLAIMS: list[tuple[str, str, Callable[[RunConfig], bool]]] = [
     ),
     (
         "sorter_simulated.toml",
-        "30 µm of the flow",
-        lambda c: sort(c).pulse.window_ms / 1000 * sort(c).flow.speed_um_s == pytest.approx(30),
+        "45 µm of the flow",
+        lambda c: sort(c).pulse.window_ms / 1000 * sort(c).flow.speed_um_s == pytest.approx(45),
     ),
     (
         "sorter_simulated.toml",

@@ -19,8 +19,8 @@ from acquisition.clock import SimulatedClock
 from models.flow_classifier import FlowClassifier
 from models.manifest import find_flow_classifier
 from models.training.data import DataError, DataRules
+from models.training.flow_answers import fitted_correlation, joint
 from models.training.flow_card import false_share
-from models.training.flow_shipping import fitted_correlation, joint
 from models.training.flow_task import FlowTask
 from models.training.flow_training import FlowRecipe, FlowTraining, made
 from models.training.recipe import RecipeError, changed, load_recipe

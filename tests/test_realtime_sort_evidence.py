@@ -1,6 +1,7 @@
 """Evidence from looks: the stated rates hold where looks are as calibrated and as correlated as the model says."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ APART = 2.5
 """Between the means of a look's score for wanted cells and for others, in its standard deviation."""
 
 
-def asking(prior_wanted: float = 0.5, rho: float = 0.0, **gate: float) -> SequentialTest:
+def asking(prior_wanted: float = 0.5, rho: float = 0.0, **gate: Any) -> SequentialTest:
     classifier = ScriptedClassifier(
         class_prior=(prior_wanted, (1 - prior_wanted) / 2, (1 - prior_wanted) / 2), look_correlation=rho
     )
@@ -173,3 +174,13 @@ def test_cells_keep_their_sums_from_stack_to_stack() -> None:
     assert later.n_classified.tolist() == [0, 2, 0]
     assert later.llr_sum.tolist() == [0.0, looks.llr_sum[1], 0.0]
     assert later.carried_to(np.array([], np.int64)).carried_to(np.array([5])).n_classified.tolist() == [0]
+
+
+def test_shares_of_the_sample_change_what_a_look_tells_and_not_more() -> None:
+    """A look that says "wanted or the first other class" tells more where that other class is rare."""
+    p_class = np.array([[0.8, 0.2, 0.0]])
+    as_trained, rare = asking(0.5), asking(0.5, shares={"wbc": 1.0, "rbc": 1.0, "debris": 99.0})
+    usual, surer = float(as_trained.evidence(p_class)[0]), float(rare.evidence(p_class)[0])
+    assert surer == pytest.approx(usual + np.log(0.5 / 0.01))
+    same = asking(0.5, shares={"wbc": 7.0, "rbc": 3.0, "debris": 3.0})
+    assert float(same.evidence(p_class)[0]) == pytest.approx(usual)

@@ -10,8 +10,8 @@ from models.class_metrics import ClassFigures, Floats, class_figures
 from models.training.card import PURPOSE, limits, purposes, table, title, training
 from models.training.class_pictures import confusions, crop_sheet, reliability_plot
 from models.training.data import DataRules
+from models.training.flow_answers import Seen, joint
 from models.training.flow_passing import Image, Sprites
-from models.training.flow_shipping import Seen, joint
 from models.training.flow_training import Classes, FlowRecipe
 from models.training.pictures import curves
 from models.training.run import Validation

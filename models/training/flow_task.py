@@ -71,9 +71,7 @@ class FlowTask:
         """Make a model folder."""
         assert isinstance(network, CellClassifier)
         splits = [HELD_OUT, *(split for split in FINAL_SPLITS if final and split in self.cells)]
-        ship_flow_classifier(
-            network, self.recipe, {split: self.cells[split] for split in splits}, self.rules, folder, history
-        )
+        ship_flow_classifier(network, self.recipe, self.cells, splits, self.rules, folder, history)
 
     def identity(self) -> str:
         """The recipe in full and a fingerprint of the cells: what a checkpoint belongs to."""
