@@ -80,7 +80,11 @@ class ClockedGate:
         self._book = PulseBook(limits)
         self._due: list[_Due] = []
         self._n = 0
+        self._recovery_ns = round(limits.pulse_recovery_ms * NS_PER_MS)
+        self._tolerance_ns = round(limits.pulse_tolerance_ms * NS_PER_MS)
         self._opened_ns = self._shut_at_ns = 0
+        self._free_ns = 0
+        """When the gate has recovered from the pulse before, which may have come a little later than was planned."""
         self._is_open = False
 
     def recent_ns(self, now_ns: int) -> list[int]:
@@ -116,7 +120,8 @@ class ClockedGate:
 
     def give_up(self, why: str) -> None:
         """Whoever calls this shuts the output itself."""
-        self._is_open = False
+        if self._is_open:
+            self._has_shut(self._clock.now_ns())
         while self._due:
             due = heapq.heappop(self._due)
             self._refuse(due, "refused", why)
@@ -136,9 +141,10 @@ class ClockedGate:
 
     def _fire(self, due: _Due) -> None:
         """The last look at the clock is the last thing before the gate opens."""
-        if self._is_open:
-            self._refuse(due, "refused", "the gate is still open from the pulse before")
+        if self._is_open or self._free_ns - due.at_ns > self._tolerance_ns:
+            self._refuse(due, "refused", "the gate is still open from the pulse before, or has not recovered from it")
             return
+        self._clock.wait_until(self._free_ns)
         try:
             if (past_ms := self._past_ms(due)) <= self._limits.pulse_tolerance_ms:
                 self._microscope.set_gate(True)
@@ -171,11 +177,13 @@ class ClockedGate:
     def _shut(self) -> int:
         """How long the gate was open, ns."""
         self._microscope.set_gate(False)
-        self._is_open = False
-        now_ns = self._clock.now_ns()
+        self._has_shut(now_ns := self._clock.now_ns())
         if (over_ms := (now_ns - self._shut_at_ns) / NS_PER_MS) > self._limits.pulse_tolerance_ms:
             self._tell("warning", f"the gate stayed open {over_ms:.2f} ms longer than it should")
         return now_ns - self._opened_ns
+
+    def _has_shut(self, now_ns: int) -> None:
+        self._is_open, self._free_ns = False, now_ns + self._recovery_ns
 
     def _past_ms(self, due: _Due) -> float:
         return (self._clock.now_ns() - due.at_ns) / NS_PER_MS
@@ -227,9 +235,7 @@ class HandedGate:
 
     def close(self, why: str) -> None:
         """The rig has been made safe: what the sorter has not said by now it will not say."""
-        with contextlib.suppress(
-            MicroscopeError
-        ):  # a sorter that is gone has ended the run; its orders want their answers
+        with contextlib.suppress(MicroscopeError):  # a sorter that is gone; its orders want their answers
             self.drive()
         for name in list(self._handed):
             self._close(PulseReport(name, "failed", f"{why}; the sorter never said what became of it"))

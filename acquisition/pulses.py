@@ -34,7 +34,10 @@ class PulseTimer(Protocol):
         """Hand a pulse over: the gate opens at `at_ns` (acquisition clock). Never blocks. Raises MicroscopeError."""
 
     def reports(self) -> list[PulseReport]:
-        """What has become of pulses since the last call. Never blocks. Raises RigGone if the device is silent."""
+        """What has become of pulses since the last call. Never blocks. Raises RigGone if the device is silent.
+
+        What was heard before that is told first.
+        """
 
     def cancel_pulses(self) -> None:
         """Forget all pulses that have not begun and shut the gate, now; each is still reported, as refused.

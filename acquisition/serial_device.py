@@ -22,11 +22,17 @@ LISTEN_EVERY_S = 0.0005
 SOON_NS = 250 * NS_PER_MS
 """A clock is known once it is for pulses so far ahead."""
 STUCK_NS = 100 * NS_PER_MS
+AWAY_NS = 200 * NS_PER_MS
+"""Who has not listened for so long may still have to be given what came meanwhile."""
+TELL_AGAIN_NS = 50 * NS_PER_MS
+"""So long after it was told to forget its pulses a device that has not said that it did is told again."""
 JUMP_S = 0.05
 """A clock that is so far from where it should be is another one: the device was reset."""
 PING_NUMBERS = 100_000
 MOST_PINGS = 100
 """Pings of which the answer is awaited; older ones are lost."""
+SHUT = "0"
+"""Its word of its gate."""
 UNARMED, OPEN = "2", "1"
 """What a ping's answer says of the device, besides that all is well: it fires nothing; its gate is open."""
 
@@ -67,6 +73,13 @@ class Hello:
     """Pulses that it can keep until their moments."""
     name: str
 
+    @classmethod
+    def of(cls, protocol: str, ticks_per_s: str, queue: str, name: str) -> "Hello":
+        """Raises ValueError for what says nothing: a clock that does not count, or goes back."""
+        if int(ticks_per_s) < 1:
+            raise ValueError(ticks_per_s)
+        return cls(int(protocol), int(ticks_per_s), int(queue), name)
+
 
 class SerialDevice:
     """An open connection to a device. What it says of pulses is handed on; nothing waits but the methods that say so."""
@@ -87,6 +100,9 @@ class SerialDevice:
         self.busy_until_ns = 0
         """The end of the last pulse that it was asked for: its gate may be open until then."""
         self._shut_word: str | None = None
+        self._cancelled_ns: int | None = None
+        """When it was told to forget its pulses, until it says that its gate is shut."""
+        self._kept_up_ns, self._was_away = 0, False
         self._pings: dict[int, int] = {}
         self._n_pings = self._n_bad = self._pinged_ns = 0
         self._owes_since_ns: int | None = None
@@ -106,10 +122,19 @@ class SerialDevice:
         """Every line is owed an answer. Raises RigGone."""
         self._send(line(*said))
 
+    def cancel(self) -> None:
+        """Have it forget its pulses and shut its gate; `keep_up` tells it again until it says that it has."""
+        self._shut_word, self._cancelled_ns = None, self._clock.now_ns()
+        self.busy_until_ns = min(self.busy_until_ns, self._cancelled_ns)
+        self.send("safe")
+
     def keep_up(self) -> None:
         """Listen, and ask for its clock when it is time. Raises RigGone if it is silent."""
         self.listen()
         now_ns = self._clock.now_ns()
+        self._notice_time_away(now_ns)
+        if self._cancelled_ns is not None and now_ns - self._cancelled_ns > TELL_AGAIN_NS:
+            self.cancel()
         if self._owes_since_ns is not None and now_ns - self._owes_since_ns > self._settings.silent_ms * NS_PER_MS:
             raise RigGone(
                 f"{self._where} has been silent for {(now_ns - self._owes_since_ns) / NS_PER_MS:.0f} ms "
@@ -119,6 +144,12 @@ class SerialDevice:
         every_ms = self._settings.ping_ms if is_known else min(self._settings.ping_ms, LEARN_EVERY_S * 1000)
         if now_ns - self._pinged_ns >= every_ms * NS_PER_MS:
             self._ping()
+
+    def _notice_time_away(self, now_ns: int) -> None:
+        """Silence that nobody listened to is none; but only once, then it must have been heard again."""
+        away_ns, self._kept_up_ns = now_ns - self._kept_up_ns, now_ns
+        if away_ns > AWAY_NS and not self._was_away and self._owes_since_ns is not None:
+            self._was_away, self._owes_since_ns = True, now_ns
 
     def _send(self, raw: bytes) -> None:
         self._port.send(raw)
@@ -144,7 +175,7 @@ class SerialDevice:
         for came_ns, said in self._port.take():
             try:
                 self._understand(came_ns, said)
-                self._owes_since_ns = None
+                self._owes_since_ns, self._was_away = None, False
             except ValueError:
                 self._port.n_garbled += 1
 
@@ -154,10 +185,11 @@ class SerialDevice:
                 self._pong(came_ns, int(number), int(tick), state)
             case ("safe", gate):
                 self._shut_word = gate
+                self._cancelled_ns = None if gate == SHUT else self._cancelled_ns
             case ("watchdog", _):
                 self.is_armed = True
             case ("hello", protocol, ticks_per_s, queue, name):
-                self.hello = self.hello or Hello(int(protocol), int(ticks_per_s), int(queue), name)
+                self.hello = self.hello or Hello.of(protocol, ticks_per_s, queue, name)
             case ("started",):
                 self._was_reset("it started anew")
             case ("bad",):
@@ -180,11 +212,12 @@ class SerialDevice:
             raise MicroscopeError(f"{self._where}: its gate is open, but nobody asked for a pulse")
 
     def _was_reset(self, how: str) -> None:
-        """Its pulses are forgotten and its gate is shut, as a device starts; its clock is another one."""
+        """Its clock is another one, and its pulses are forgotten: if it was not it that was reset, then now."""
         self._tell_reset(how)
         self.clock, self.is_armed = DeviceClock(self.ticks_per_s), False
         self._pings.clear()
         if self.hello is not None:
+            self.cancel()
             self._arm()
 
     # --- what waits -----------------------------------------------------------------------------------------------
@@ -208,7 +241,7 @@ class SerialDevice:
                 f"{self._where} does not say that its gate is shut; whether it is cannot be known: look at it. Its watchdog "
                 f"should have shut it after {self._settings.watchdog_ms} ms"
             )
-        if self._shut_word != "0":
+        if self._shut_word != SHUT:
             raise MicroscopeError(f"{self._where} was told to shut its gate and says that it is open; shut it by hand")
 
     def _introduce(self) -> None:

@@ -72,11 +72,7 @@ class SerialPort:
             try:
                 data = self._port.read(1)
                 data += self._port.read(self._port.in_waiting)
-            except (
-                serial.SerialException,
-                OSError,
-                TypeError,
-            ) as error:  # TypeError: closed by another thread meanwhile
+            except (serial.SerialException, OSError, TypeError) as error:  # TypeError: closed by another thread
                 self._failure = self._failure or f"is gone: {error}"
                 return
             self._note(reader, data)

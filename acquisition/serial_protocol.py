@@ -1,6 +1,6 @@
 """The lines that a serial sorter and the computer exchange: plain words, a checksum each. See docs/serial_sorter.md.
 
-    fire 17 4294966000 300*5B
+    fire 17 4294966000 300*4E
 
 Everything is text that a terminal shows, no line is longer than LONGEST, and a line whose checksum is wrong is none.
 """

@@ -7,7 +7,7 @@ thread and nothing waits there, but for open(), make_safe() and close().
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from acquisition.clock import NS_PER_MS, Clock
+from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
 from acquisition.microscope import MicroscopeError, RigGone
 from acquisition.pulses import PulseReport
 from acquisition.serial_device import SerialDevice, SerialSettings
@@ -100,14 +100,18 @@ class SerialSorter(SerialSettings):
     def reports(self) -> list[PulseReport]:
         """Hear what has come, keep the clock known, and say what has become of pulses."""
         device = self._device()
-        device.keep_up()
+        try:
+            device.keep_up()
+        except MicroscopeError:
+            if not self._reports:  # else what was heard before is told first: the next call meets the same trouble
+                raise
         self._end_overdue(device)
         reports, self._reports = self._reports, []
         return reports
 
     def cancel_pulses(self) -> None:
         """Told to the device now; what it says to that comes with the next reports."""
-        self._device().send("safe")
+        self._device().cancel()
 
     def _device(self) -> SerialDevice:
         if self._link is None:
@@ -116,6 +120,9 @@ class SerialSorter(SerialSettings):
 
     def _reason_against(self, device: SerialDevice, at_ns: int) -> str | None:
         assert device.hello is not None
+        ahead_s, most_s = (at_ns - self._clock.now_ns()) / NS_PER_S, TICK_RANGE / 2 / device.ticks_per_s
+        if ahead_s > most_s:
+            return f"{ahead_s:.0f} s before its moment, and the sorter counts only {most_s:.0f} s ahead"
         if not device.is_armed:
             return "the sorter was reset or has made itself safe, and is not ready again yet"
         if (known_ms := device.clock.uncertain_ms(at_ns)) > self.worst_clock_ms:

@@ -17,7 +17,7 @@ class MicroscopeWithSorter:
     """What is not written here is the microscope's own: also what only some can do, so that it is still found."""
 
     def __init__(self, microscope: Microscope, sorter: Sorter) -> None:
-        self._microscope, self.pulse_timer = microscope, sorter
+        self.inner, self.pulse_timer = microscope, sorter
         for name in dir(type(microscope)):
             is_method = callable(getattr(type(microscope), name))
             if is_method and not name.startswith("_") and not hasattr(type(self), name):
@@ -26,12 +26,12 @@ class MicroscopeWithSorter:
     @property
     def rig_id(self) -> str | None:
         """The microscope's, or the sorter's, whose port nobody else can open in any case."""
-        return self._microscope.rig_id or self.pulse_timer.rig_id
+        return self.inner.rig_id or self.pulse_timer.rig_id
 
     def open(self, clock: Clock, imaging: Imaging) -> Capabilities:
         """Both, whatever becomes of the other: opening shuts gates and puts lights out."""
         try:
-            capabilities = self._microscope.open(clock, imaging)
+            capabilities = self.inner.open(clock, imaging)
         finally:
             words = self.pulse_timer.open(clock)
         return replace(
@@ -50,7 +50,7 @@ class MicroscopeWithSorter:
 
     def _both(self, what: str) -> None:
         failed: list[MicroscopeError] = []
-        for part in (self.pulse_timer, self._microscope):
+        for part in (self.pulse_timer, self.inner):
             try:
                 getattr(part, what)()
             except MicroscopeError as error:

@@ -12,6 +12,7 @@ ALL = (
     "reflexes",
     "effects",
     "pulse_timing",
+    "sorting",
     "memory",
     "measurement",
     "engines",

@@ -19,6 +19,7 @@ class FeaturesOnly:
         self.class_prior = (0.5, 0.5)
         self.side_px = 8
         self.look_correlation = 1.0
+        self.um_per_px = None
         self.description = "features only: every cell counts as a particle"
 
     def prepare(self, height_px: int, width_px: int) -> None:

@@ -45,14 +45,16 @@ class StripFinder:
         self._limit: Plane | None = None
         self._strips: Strips = np.empty((0, 0, 0), np.uint8)
         self._n_strips = self._flooded_in_a_row = 0
+        self._is_outdated = False
         self._sightings = _sightings(np.empty((0, len(COLUMNS))), np.empty(0, np.int32), (), 0, um_per_px)
-        self.n_flooded = 0
-        """Strips in which more stood out than cells can: nothing was found in them."""
+        self.unseen = np.zeros(0, np.bool_)
+        """Strips of the stack found last in which no cell could be found: the background was being learned, or more stood
+        out than cells can."""
 
     @property
     def knows_background(self) -> bool:
         """False while it is learned: until then nothing is found."""
-        return self._background is not None
+        return self._background is not None and not self._is_outdated
 
     def find(self, strips: Strips, t_ns: tuple[int, ...]) -> Sightings:
         """All cells in `strips[B, h, W]`, whose exposures ended at `t_ns`. The strips must not change until `crops`."""
@@ -61,7 +63,8 @@ class StripFinder:
                 f"strips[B, h, W] of at least 3×3 pixels with B times are needed, not {strips.shape}, {len(t_ns)}"
             )
         self._strips = strips
-        if self._background is None:
+        if not self.knows_background:
+            self.unseen = np.ones(len(strips), np.bool_)
             self._learn(strips)
             found, strip = np.empty((0, len(COLUMNS))), np.empty(0, np.int32)
         else:
@@ -84,13 +87,13 @@ class StripFinder:
         return crops
 
     def _learn(self, strips: Strips) -> None:
+        self._background, self._is_outdated = None, False
         self._learning.append(strips)
         if sum(map(len, self._learning)) < self.settings.background_strips:
             return
         self._background, sd = learned(np.concatenate(self._learning))
-        self._limit = (3 * self.settings.threshold * sd).astype(
-            np.float32
-        )  # a sum of nine has three times the noise of one
+        sum_of_nine_sd = 3 * sd
+        self._limit = (self.settings.threshold * sum_of_nine_sd).astype(np.float32)
         self._learning = []
 
     def _found(self, strips: Strips) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
@@ -104,6 +107,7 @@ class StripFinder:
             strips, self._background, self._limit, self._sign, self._n_strips, FOLLOWED_EVERY, rows, per_strip, flooded
         )
         self._n_strips += n_strips
+        self.unseen = flooded
         self._note_flood(flooded)
         strip = np.repeat(np.arange(n_strips, dtype=np.int32), per_strip)
         large = rows[:n, AREA] * self._um_per_px**2 >= self.settings.least_area_um2
@@ -112,15 +116,14 @@ class StripFinder:
         return found[order], strip[order]
 
     def _note_flood(self, flooded: npt.NDArray[np.bool_]) -> None:
-        """Light that has changed for good is a background to be learned anew."""
+        """Light that has changed for good is a background to be learned anew, from the next stack on."""
         if not flooded.any():
             self._flooded_in_a_row = 0
             return
-        self.n_flooded += int(flooded.sum())
         for is_flooded in flooded.tolist():
             self._flooded_in_a_row = self._flooded_in_a_row + 1 if is_flooded else 0
             if self._flooded_in_a_row >= RELEARNED_AFTER:
-                self._background, self._learning, self._flooded_in_a_row = None, [], 0
+                self._is_outdated, self._flooded_in_a_row = True, 0
                 return
 
 

@@ -55,17 +55,38 @@ class Finding:
     """Share of what was measured that may be demanded."""
 
     @property
+    def limit(self) -> float:
+        """What was measured must reach this, or must not exceed it: the demand, with the reserve that is kept."""
+        return self.demanded * self._factor
+
+    @property
     def ok(self) -> bool:
-        if self.more_is_better:
-            return self.measured * self.usable >= self.demanded
-        return self.measured <= self.demanded * self.usable
+        return self.measured >= self.limit if self.more_is_better else self.measured <= self.limit
+
+    @property
+    def _factor(self) -> float:
+        return 1 / self.usable if self.more_is_better else self.usable
 
     def words(self) -> str:
-        """One line, and the advice below it if it is needed."""
+        """One line, with the limit that decides, and the advice below it if it is needed."""
         side = "at least" if self.more_is_better else "at most"
         verdict = "keeps up" if self.ok else "will not keep up"
-        line = f"{self.what:<17} {self.measured:>9.2f} {self.unit:<8}  needs {side:<8} {self.demanded:>8.2f}  {verdict}"
+        of = "" if self.usable == 1 else f"({self._factor * 100:.0f} % of {self.demanded:.2f})"
+        line = f"{self.what:<17} {self.measured:>9.2f} {self.unit:<8}  needs {side:<8} {self.limit:>8.2f} {of:<18}  {verdict}"
         return line if self.ok else f"{line}\n    {self.advice}"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing that is wrong, or worth knowing, without a limit of its own."""
+
+    what: str
+    text: str
+    ok: bool
+
+    def words(self) -> str:
+        """One line."""
+        return f"{self.what:<17} {self.text}"
 
 
 def marked_config(config: RunConfig, given: Mapping[str, Any]) -> str:
@@ -109,7 +130,9 @@ def _text(text: str) -> str:
     return msgspec.json.encode(text).decode()
 
 
-def rehearsal(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> list[Finding]:
+def rehearsal(
+    config: RunConfig, tell: Callable[[str], None] = lambda text: None
+) -> list[Finding] | list[Finding | Remark]:
     """Open the rig, image for some seconds, measure camera, ring, bus, inference and disk. Raises MicroscopeError.
 
     Engines that must be built before a run (TensorRT) are built on the way; `tell` hears how that goes, and what the
@@ -144,9 +167,11 @@ def _rehearsed(imaging: Imaging, duty_cycle: float) -> Imaging:
     return msgspec.structs.replace(imaging, interval_ms=interval_ms)
 
 
-def take_frames(microscope: Microscope, clock: SystemClock, interval_ms: float) -> tuple[list[Frame], float]:
-    """The last frames, and frames per second."""
-    frames: deque[Frame] = deque(maxlen=FRAMES_KEPT)
+def take_frames(
+    microscope: Microscope, clock: SystemClock, interval_ms: float, most_bytes: float = 0.0
+) -> tuple[list[Frame], float]:
+    """The last frames, FRAMES_KEPT or as many more as `most_bytes` hold, and frames per second."""
+    frames: deque[Frame] = deque()
     first: Frame | None = None
     microscope.start()
     seconds = max(CAMERA_S, 2.5 * interval_ms / 1000)
@@ -156,6 +181,8 @@ def take_frames(microscope: Microscope, clock: SystemClock, interval_ms: float) 
         if (frame := microscope.poll_frame()) is not None:
             first = first or frame
             frames.append(frame)
+            if len(frames) > max(FRAMES_KEPT, most_bytes // frame.header.n_bytes):
+                frames.popleft()
     if first is None:
         raise MicroscopeError(
             f"rehearsal: the camera gave no frame within {seconds:g} s; check its cable, trigger mode and driver"

@@ -27,7 +27,7 @@ from realtime.overrides import apply_override, policy_name
 from realtime.plugins import ConfigError, Plugin, PolicyPlugin, convert_settings, load_plugin, load_policy
 from realtime.scoring.settings import ScoreSettings
 from realtime.session.writer import RecorderSettings
-from realtime.sort.settings import SortSettings
+from realtime.sort.settings import PulseSettings, SortSettings
 from realtime.vocabulary import check_gate, check_vocabulary
 
 SMALL = Annotated[int, Meta(ge=1, le=64)]
@@ -260,6 +260,8 @@ def _check_start(config: RunConfig) -> None:
             f'[imaging] starts in channel "{imaging.channel}", but cells are found in perception.channel "{channel}" only; '
             "start in that one"
         )
+    if config.sort is not None:
+        _check_pulses(config.sort.pulse, limits)
     state = RigState(
         t_ns=0, stage=StagePosition(), exposure_ms=imaging.exposure_ms, interval_ms=imaging.interval_ms,
         light_mw=imaging.light_mw,
@@ -272,4 +274,18 @@ def _check_start(config: RunConfig) -> None:
         raise ConfigError(
             f"one frame as in [imaging] costs {each_mj:.3g} mJ, more than limits.dose_mj {limits.dose_mj:g} allows; "
             "lower imaging.exposure_ms or imaging.light_mw, or raise the limit"
+        )
+
+
+def _check_pulses(pulse: PulseSettings, limits: Limits) -> None:
+    """The pulses of a sort must be allowed: else each is refused while the sample flows by."""
+    if pulse.window_ms > limits.pulse_ms:
+        raise ConfigError(
+            f"sort.pulse.window_ms {pulse.window_ms:g} is above limits.pulse_ms {limits.pulse_ms:g}: every pulse would be "
+            "refused; change one of the two"
+        )
+    if pulse.recovery_ms < limits.pulse_recovery_ms:
+        raise ConfigError(
+            f"sort.pulse.recovery_ms {pulse.recovery_ms:g} is below limits.pulse_recovery_ms {limits.pulse_recovery_ms:g}: "
+            "pulses would be planned that are refused; change one of the two"
         )

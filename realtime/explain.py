@@ -27,7 +27,14 @@ def explained(error: msgspec.ValidationError, cls: type, table: dict[str, Any], 
         return f"{key} is missing and has no default: give it" if "missing" in field[1] else unknown(key, place, names)
     if isinstance(error.__cause__, ValueError):  # raised by the class itself
         return f"{place}: {message}"
-    return f"{place} must be {allowed(kind)}, not {shown(value)}"
+    return f"{place} must be {allowed(kind)}, not {shown(value)}{_as_a_list(kind, value)}"
+
+
+def _as_a_list(kind: inspect.Type, value: Any) -> str:
+    """For one thing where several may stand: how one is written."""
+    plain = kind.type if isinstance(kind, inspect.Metadata) else kind
+    is_list = isinstance(plain, inspect.VarTupleType | inspect.ListType)
+    return f"; write [{shown(value)}]" if is_list and isinstance(value, str | int | float) else ""
 
 
 def unknown(key: str, place: str, names: Iterable[str]) -> str:

@@ -52,7 +52,11 @@ def load(path: Path, overrides: list[str], seed: int | None = None, faults: list
 def run_to_the_end(
     config: RunConfig, out: Path | None, duration_s: float | None, inline: bool, display: StatusLine
 ) -> tuple[Path, bool, str]:
-    """Run and show the summary: the session's folder, whether it ended well, and why."""
+    """Run and show the summary: the session's folder, whether it ended well, and why. Raises ConfigError."""
+    if config.sort is not None:
+        from realtime.sort.told_flow import check_told_channel
+
+        check_told_channel(config)  # before any light
     folder = out or Path(config.rig.sessions) / f"{utc_now().replace(':', '')}-{_slug(config.rig.name)}"
     ended_ok, reason = (_run_inline if inline else _run_processes)(config, folder, duration_s, display)
     _show_summary(folder)

@@ -20,16 +20,18 @@ from models.strips import StripFinder
 from realtime.config import RunConfig
 from realtime.decisions import Decision
 from realtime.latency import SORT_STAGES, Stamps
+from realtime.plugins import ConfigError
 from realtime.sort.classifying import LookClassifier, Pictures, classifier_of
 from realtime.sort.deciding import Planner, decisions_for
 from realtime.sort.events import SortEvents, drawn, events_of
 from realtime.sort.evidence import SequentialTest
-from realtime.sort.gate import check_channel, inside
+from realtime.sort.gate import check_channel, check_scale, inside
 from realtime.sort.looks import NO_CELL, Looks, chosen, feature_names_of, rows_of
 from realtime.sort.settings import SortSettings
 from realtime.sort.verdicts import Verdict, judged
 from realtime.sort.waiting import joined, not_yet_gone, only
 from realtime.sort.warm_up import warm_up
+from realtime.sort.watch import Watch
 from tracking.flow import FlowTracker
 from tracking.flow_cells import FlowCells
 
@@ -42,6 +44,7 @@ class View:
     """Rows and columns."""
     finder: StripFinder
     tracker: FlowTracker
+    watch: Watch
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class SortAnalysis:
     """What one stack of strips led to."""
 
     header: FrameHeader
+    n_unseen: int
+    """Strips in which no cell could be found."""
     n_sightings: int
     n_in_view: int
     """Cells that have not left the view yet."""
@@ -91,7 +96,9 @@ class Sorting:
     def prepare(self, height_px: int, width_px: int) -> None:
         """For stacks of this size: opens the engine, and compiles whatever a first stack would. Raises EngineError."""
         self.classifier.prepare(height_px, width_px)
-        warm_up(lambda settings: Sorting(settings, self.classifier, self.clock), self.settings)
+        warm_up(
+            lambda settings: Sorting(settings, self.classifier, self.clock), self.settings, self.classifier.um_per_px
+        )
 
     def look(self, frame: Frame, intact: Callable[[], bool] = lambda: True) -> SortAnalysis | None:
         """Everything that follows from one stack; None, as if it never came, if it was overwritten while it was copied."""
@@ -102,23 +109,26 @@ class Sorting:
             return None
         view = self._view_of(frame.header, strips.shape[1:])
         sightings = view.finder.find(strips, times)
+        view.watch.look(times, view.finder.unseen)
         stamps.mark("found")
-        cells = joined(view.tracker.update(sightings, times), self._waiting)
+        cells = joined(view.tracker.update(sightings, times, frame.header.exposure_ms), self._waiting)
         stamps.mark("followed")
         looks = self._looked(view.finder, sightings, cells)
         stamps.mark("classified")
-        return self._judged(frame.header, sightings, cells, looks, stamps)
+        return self._judged(frame.header, view, sightings, cells, looks, stamps)
 
     def _view_of(self, header: FrameHeader, strip_px: tuple[int, ...]) -> View:
         """Made with the first stack, which says how large strips are, and a pixel in them. Raises ConfigError."""
         if self._view is None:
             check_channel(self.settings, header)
-            finder = StripFinder(self.settings.finder, header.um_per_px)
-            tracker = FlowTracker(self.settings.flow, header.um_per_px, header.width_px, header.exposure_ms)
+            check_scale(self.classifier, header)
+            flow, um_per_px = self.settings.flow, header.um_per_px
+            tracker = FlowTracker(flow, um_per_px, header.width_px)
             tracker.skip_ids(self._ids_used)
-            self._view = View(strip_px, finder, tracker)
+            finder, watch = StripFinder(self.settings.finder, um_per_px), Watch(flow, header.width_px * um_per_px)
+            self._view = View(strip_px, finder, tracker, watch)
         if strip_px != self._view.strip_px:
-            raise ValueError(
+            raise ConfigError(
                 f"frame {header.index}: its strips have {list(strip_px)} rows and columns, those before had "
                 f"{list(self._view.strip_px)}; a sort needs one size throughout: do not change the region of interest"
             )
@@ -149,13 +159,13 @@ class Sorting:
         return open_question | ((llr >= self._test.upper) & (looks.n_classified < self.settings.gate.least_looks))
 
     def _judged(
-        self, header: FrameHeader, sightings: Sightings, cells: FlowCells, looks: Looks, stamps: Stamps
+        self, header: FrameHeader, view: View, sightings: Sightings, cells: FlowCells, looks: Looks, stamps: Stamps
     ) -> SortAnalysis:
         """A verdict for every cell that is gone, pulses for some of them."""
         gate, test, names = self.settings.gate, self._test, feature_names_of(sightings)
         llr, features = test.joined(looks.llr_sum, looks.n_classified), looks.features()
         verdict = judged(llr, looks.n_classified, inside(gate, features, names), test, gate.least_looks)
-        plan = self._planner.plan(cells, verdict, header.t_ns)
+        plan = self._planner.plan(cells, verdict, view.watch, header.t_ns)
         self._waiting, cells = only(cells, plan.waiting), not_yet_gone(cells, plan.waiting)
         decisions = decisions_for(plan, self._planner, cells, header.index, test.p_wanted(llr), looks.n_classified)
         events = events_of(
@@ -163,8 +173,8 @@ class Sorting:
         )
         stamps.mark("decided")
         return SortAnalysis(
-            header=header, n_sightings=len(sightings), n_in_view=int(np.count_nonzero(~cells.gone)),
-            events=self._with_pictures(events, cells),
+            header=header, n_unseen=int(np.count_nonzero(view.finder.unseen)), n_sightings=len(sightings),
+            n_in_view=int(np.count_nonzero(~cells.gone)), events=self._with_pictures(events, cells),
             decisions=[] if self.settings.dry else decisions, shadow=decisions if self.settings.dry else [],
             exposed_ns={d.id: int(cells.last_ns[row]) for d, row in zip(decisions, plan.pulses, strict=True)}, stamps=stamps,
         )  # fmt: skip

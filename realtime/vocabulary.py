@@ -42,9 +42,9 @@ def check_gate(gate: SortGate, classifier: Plugin | None) -> None:
     """Classes and features of a sort's gate must be those that are classified and measured. Raises ConfigError."""
     assert classifier is not None
     names = classifier.build().class_names
+    known = ", ".join(names)
     for name in gate.classes:
         if name not in names:
-            known = ", ".join(names)
             raise ConfigError(
                 f'sort.gate.classes: no class is called "{name}"{did_you_mean(name, names)}; there are {known}'
             )
@@ -57,9 +57,9 @@ def check_gate(gate: SortGate, classifier: Plugin | None) -> None:
         raise ConfigError("sort.gate.classes names all classes: then nothing is left to be told from; leave some out")
     for name in gate.where:
         if name not in SORT_FEATURES:
-            known = ", ".join(SORT_FEATURES)
             raise ConfigError(
-                f'sort.gate.where: "{name}" is not measured{did_you_mean(name, SORT_FEATURES)}; there are {known}'
+                f'sort.gate.where: "{name}" is not measured{did_you_mean(name, SORT_FEATURES)}; there are '
+                f"{', '.join(SORT_FEATURES)}"
             )
 
 

@@ -155,6 +155,8 @@ class StripsSorted(Message, frozen=True, tag="sorted"):
     n_strips: Count
     n_sightings: Count
     n_in_view: Count
+    n_unseen: Count = 0
+    """Strips in which no cell could be found: the background was being learned, or the light had changed."""
     verdicts: dict[str, Count] = {}
     """How many cells left the view with each verdict."""
     expected: dict[str, float] = {}

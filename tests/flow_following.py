@@ -27,12 +27,14 @@ def tracker_for(scene: FlowScene, **settings: object) -> FlowTracker:
     return FlowTracker(FlowSettings(**chosen), flow.um_per_px, flow.width_px)  # type: ignore[arg-type]
 
 
-def followed(scene: FlowScene, stack: int = 16, tracker: FlowTracker | None = None) -> Followed:
+def followed(
+    scene: FlowScene, stack: int = 16, tracker: FlowTracker | None = None, exposure_ms: float = 0.0
+) -> Followed:
     """The whole scene, in stacks of so many strips."""
     tracker = tracker or tracker_for(scene)
     cell_of, gone, most = [np.empty(0, np.int64)], {}, 0
     for sightings, times in scene.stacks(stack):
-        cells = tracker.update(sightings, times)
+        cells = tracker.update(sightings, times, exposure_ms)
         cell_of.append(cells.cell_of)
         most = max(most, int((~cells.gone).sum()))
         for i in np.flatnonzero(cells.gone):

@@ -163,6 +163,7 @@ class DiscClassifier:
     side_px: int = 24
     class_prior: tuple[float, ...] = (0.5, 0.5)
     look_correlation: float = 0.3
+    um_per_px: tuple[float, float] | None = None
     description: str = "discs by their darkness"
 
     def prepare(self, height_px: int, width_px: int) -> None:

@@ -16,6 +16,7 @@ from models.sightings import Sightings
 from models.strip_settings import FinderSettings
 from realtime.sort.settings import PulseSettings, SortGate, SortSettings
 from realtime.sort.verdicts import Verdict
+from realtime.sort.watch import Watch
 from realtime.sorting import SortAnalysis, Sorting, View
 from tracking.flow_cells import FlowCells
 from tracking.flow_settings import FlowSettings
@@ -23,7 +24,7 @@ from tracking.flow_settings import FlowSettings
 STRIP_NS = 250_000
 STRIPS = 16
 STRIP_PX = (4, 256)
-VIEW_MS = 1.2
+VIEW_MS, VIEW_UM = 1.2, 128.0
 WANTED, OTHER, UNCLEAR = 0.999, 0.001, 0.5
 """Probabilities to be wanted."""
 TRANSIT_MS = 20.0
@@ -67,6 +68,11 @@ class Script:
     cells: list[Passing]
     stack: Sightings | None = None
     crops_asked: list[int] = field(default_factory=list)
+    shown_ns: set[int] = field(default_factory=set)
+    told: set[int] = field(default_factory=set)
+    unseen: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    blind_ms: tuple[float, float] = (0.0, 0.0)
+    """In this time nothing can be found."""
 
     def find(self, strips: npt.NDArray[Any], t_ns: tuple[int, ...]) -> Sightings:
         """Looks of this stack; a crop will hold p, the cell's probability to be wanted."""
@@ -74,8 +80,10 @@ class Script:
             (t_ns.index(seen), i, look)
             for i, cell in enumerate(self.cells)
             for look, seen in enumerate(cell.seen_ns())
-            if seen in t_ns
+            if seen in t_ns and not self._is_blind(seen)
         ]
+        self.unseen = np.array([self._is_blind(t) for t in t_ns], np.bool_)
+        self.shown_ns.update(np.array(t_ns)[~self.unseen].tolist())
         self._looks = sorted(looks)
         self._last_ns = t_ns[-1]
         n = len(looks)
@@ -87,27 +95,29 @@ class Script:
             features=np.zeros((n, 1)), feature_names=("granularity",),
         )  # fmt: skip
 
+    def _is_blind(self, t_ns: int) -> bool:
+        begins_ms, ends_ms = self.blind_ms
+        return begins_ms < t_ns / NS_PER_MS < ends_ms
+
     def crops(self, rows: npt.NDArray[np.intp], side_px: int) -> npt.NDArray[np.float32]:
         """What the classifier understands."""
         self.crops_asked.append(len(rows))
         p = [self.cells[i].p_of(look) for _, i, look in (self._looks[row] for row in rows)]
         return np.array(p, np.float32).reshape(-1, 1, 1) * np.ones((1, side_px, side_px), np.float32)
 
-    def update(self, sightings: Sightings, strips_t_ns: tuple[int, ...]) -> FlowCells:
-        """Cells are gone with the stack in which they leave the view."""
-        begun = strips_t_ns[0] - STRIP_NS
-        there = [
-            i for i, cell in enumerate(self.cells)
-            if (seen := cell.seen_ns()) and seen[0] <= strips_t_ns[-1] and seen[-1] + STRIP_NS > begun
-        ]  # fmt: skip
-        cells = [self.cells[i] for i in there]
-        looks = [[t for t in cell.seen_ns() if t <= strips_t_ns[-1]] for cell in cells]
+    def update(self, sightings: Sightings, strips_t_ns: tuple[int, ...], exposure_ms: float) -> FlowCells:
+        """Cells are gone with the stack in which they leave the view, or the first one after that."""
+        shown = {i: [t for t in cell.seen_ns() if t in self.shown_ns] for i, cell in enumerate(self.cells)}
+        there = [i for i, times in shown.items() if times and i not in self.told]
+        cells, looks = [self.cells[i] for i in there], [shown[i] for i in there]
+        gone = [cell.seen_ns()[-1] + STRIP_NS <= strips_t_ns[-1] for cell in cells]
+        self.told.update(i for i, is_gone in zip(there, gone, strict=True) if is_gone)
         return FlowCells(
             id=np.array(there, np.int64) + 1, looks=np.array([len(ts) for ts in looks], np.int32),
             last_ns=np.array([ts[-1] for ts in looks], np.int64), y_px=np.full(len(cells), 32.0),
             speed_um_s=np.full(len(cells), 1e5), arrival_ns=np.array([cell.arrives_ns for cell in cells], np.int64),
             sigma_ms=np.array([cell.sigma_ms for cell in cells], float),
-            gone=np.array([cell.seen_ns()[-1] + STRIP_NS <= strips_t_ns[-1] for cell in cells], np.bool_),
+            gone=np.array(gone, np.bool_),
             cell_of=np.array([i + 1 for _, i, _ in self._looks], np.int64),
         )  # fmt: skip
 
@@ -120,6 +130,7 @@ class ScriptedClassifier:
     side_px: int = SIDE_PX
     class_prior: tuple[float, ...] = (0.5, 0.25, 0.25)
     look_correlation: float = 0.0
+    um_per_px: tuple[float, float] | None = None
     description: str = "scripted"
 
     def prepare(self, height_px: int, width_px: int) -> None:
@@ -148,7 +159,7 @@ def scripted(cells: list[Passing], settings: SortSettings | None = None, **class
     """A sort that sees these cells."""
     sorting = Sorting(settings or settings_for(), ScriptedClassifier(**classifier), SimulatedClock())
     script: Any = Script(cells)
-    sorting._view = View(STRIP_PX, script, script)
+    sorting._view = View(STRIP_PX, script, script, Watch(sorting.settings.flow, VIEW_UM))
     return sorting
 
 

@@ -27,6 +27,8 @@ class SerialPeer:
     drift_ppm: float = 40.0
     first_tick: int = TICK_RANGE - 2_000_000
     """It wraps after two seconds."""
+    ticks_per_s: int = 1_000_000
+    """What it says; it really counts so many."""
     queue: int = 32
     protocol: int = 1
     heard: list[tuple[str, ...]] = field(default_factory=list)
@@ -40,6 +42,8 @@ class SerialPeer:
     """Words that it does not say."""
     garble: set[str] = field(default_factory=set)
     """Words that arrive with a wrong checksum."""
+    deaf_to: set[str] = field(default_factory=set)
+    """Words that reach it with a wrong checksum."""
     stuck: bool = False
     """Its gate does not shut."""
     slow_s: float = 0.0
@@ -103,6 +107,8 @@ class SerialPeer:
     def _hear(self, raw: bytes) -> None:
         try:
             said = words(raw)
+            if said[0] in self.deaf_to:
+                raise BadLine(raw)
         except BadLine:
             self.n_bad += 1
             self._say("bad")
@@ -111,7 +117,7 @@ class SerialPeer:
         self._heard_ns = CLOCK.now_ns()
         match said:
             case ("hello", _):
-                self._say("hello", self.protocol, 1_000_000, self.queue, "peer")
+                self._say("hello", self.protocol, self.ticks_per_s, self.queue, "peer")
             case ("ping", number, _, _):
                 self._pong(number)
             case ("watchdog", ms):

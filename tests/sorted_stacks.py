@@ -42,7 +42,7 @@ def stack(index: int, verdicts: list[Verdict], first_id: int = 1, kept: tuple[in
     return StripsSorted(
         run=RUN, frame_index=index, t_ns=index * STACK_NS, skipped=0, exposed_ns=index * STACK_NS,
         ends_ns=tuple(index * STACK_NS + (i + 1) * NS_PER_MS // 2 for i in range(len(SORT_STAGES))),
-        n_strips=16, n_sightings=5 * n, n_in_view=1,
+        n_strips=16, n_sightings=5 * n, n_in_view=1, n_unseen=2,
         verdicts={verdict.word: verdicts.count(verdict) for verdict in verdicts},
         expected={name: float(value) for name, value in expected.items()},
         decisions=tuple(decision(index, int(numbers[row]), int(ids[row])) for row in np.flatnonzero(is_sorted)),

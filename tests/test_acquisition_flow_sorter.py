@@ -104,6 +104,18 @@ def test_a_cell_is_deflected_if_it_arrives_while_the_gate_acts(
     assert device.deflects(np.array([arrival_ns]))[0] == (first_ns <= arrival_ns <= last_ns)
 
 
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=12), st.lists(st.integers(0, 100), max_size=8), st.integers(0, 9)
+)
+def test_of_many_pulses_each_deflects_its_own_cells(steps: list[int], arrivals: list[int], delay_ns: int) -> None:
+    """Asked of any of the cells, not only of those that came since the last pulse."""
+    device, _ = sorter(delay_ms=delay_ns / NS_PER_MS)
+    edges = np.cumsum(steps).tolist()
+    device.pulses = list(zip(edges[::2], edges[1::2], strict=False))
+    acts = [any(opened + delay_ns <= t <= shut + delay_ns for opened, shut in device.pulses) for t in arrivals]
+    assert device.deflects(np.array(arrivals, dtype=np.int64)).tolist() == acts
+
+
 @pytest.mark.parametrize("timing", ["own", "computer"])
 def test_the_truth_tells_who_was_deflected(timing: str) -> None:
     """The gate is opened by hand or ahead of time around cells known from the same sample flowing by before."""

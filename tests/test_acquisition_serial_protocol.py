@@ -24,7 +24,7 @@ def test_the_checksum_is_the_published_one() -> None:
 def test_what_was_said_is_understood(said: list[str]) -> None:
     raw = line(*said)
     assert words(raw[:-1]) == tuple(said)
-    assert words(raw[:-1].lower().replace(b"*", b"*")) == tuple(said)
+    assert words(raw[:-1].lower()) == tuple(said)
 
 
 @given(WORDS, st.data())

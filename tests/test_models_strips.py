@@ -133,14 +133,26 @@ def test_cells_of_a_bright_finder_are_positive_in_crops() -> None:
 
 @pytest.mark.parametrize("factor", [0.6, 1.2])
 def test_other_light_is_no_flood_of_cells_but_a_background_to_be_learned(factor: float) -> None:
-    ready = finder()
+    ready, n_unseen = finder(), 0
     for n in range(6):
         seen = ready.find(strips([[]] * 16, seed=20 + n, light=LIGHT * factor), times(16, 16 * n))
+        n_unseen += np.count_nonzero(ready.unseen)
         assert not len(seen)
-    assert ready.n_flooded >= 8
+    assert n_unseen == 16 + SETTINGS.background_strips
     assert ready.knows_background
     seen = ready.find(strips([[(150.0, 30.0, 8.0, 0.3)]], seed=30, light=LIGHT * factor), times(1))
     assert len(seen) == 1
+
+
+def test_cells_seen_just_before_the_light_changed_have_their_pictures() -> None:
+    ready, cell = finder(), (150.0, 30.0, 8.0, 0.3)
+    before, after = strips([[cell]] * 4, seed=21), strips([[]] * 12, seed=22, light=LIGHT * 0.6)
+    seen = ready.find(np.concatenate((before, after)), times(16))
+    assert seen.strip.tolist() == [0, 1, 2, 3]
+    assert ready.unseen.tolist() == [False] * 4 + [True] * 12
+    assert ready.crops(np.arange(4), 32)[:, 10:22, 10:22].mean() == pytest.approx(0.3, abs=0.02)
+    assert not ready.knows_background
+    assert not len(ready.find(strips([[cell]] * 16, seed=23), times(16, 16))), "it is learned anew"
 
 
 def test_what_sticks_to_the_glass_becomes_background() -> None:

@@ -269,7 +269,7 @@ def test_check_measures_and_says_with_numbers(
 ) -> None:
     monkeypatch.setattr(check, "DISK_BYTES", 2e6)
     answer = reflexscope("check", tiny, "--set", f"rig.sessions='{tmp_path / 'sessions'}'")
-    findings = re.findall(r"^(\w.*?) {2,}([\d.]+) (\S+) +needs at (least|most) +([\d.]+) +(\w.*)$", answer.out, re.M)
+    findings = re.findall(r"^(\w.*?) {2,}([\d.]+) (\S+) +needs at (least|most) +([\d.]+) +(?:\(.*?\) +)?(\w.*)$", answer.out, re.M)
     assert [finding[0] for finding in findings] == [
         "camera",
         "ring, a frame",

@@ -98,6 +98,7 @@ def test_the_summary_of_a_sort(images: str, tmp_path: Path) -> None:
     assert summary["frames_readable"] == (5 if images == "all" else 0)
     sort = summary["sort"]
     assert (sort["stacks"], sort["stacks_skipped"], sort["strips"], sort["events"]) == (5, 0, 80, 8)
+    assert sort["strips_unseen"] == 10
     assert sort["events_per_s"] == pytest.approx(8 / 0.016)
     assert sort["verdicts"] == {"sorted": 4, "unwanted": 2, "coincidence": 2}
     assert sort["expected_purity"] == pytest.approx(0.99)

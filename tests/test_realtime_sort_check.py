@@ -18,7 +18,7 @@ from realtime.sorting import Sorting
 from tests.flow_rig import DiscFlow, flow_config
 
 GENTLE: dict[str, Any] = {"imaging": {"interval_ms": 1.0}, "microscope": {"speed_um_s": 25_000.0}}
-LINE = re.compile(r"^(\w.*?) {2,}([\d.]+) (\S+) +needs at (least|most) +(-?[\d.]+) +(\w.*)$", re.M)
+LINE = re.compile(r"^(\w.*?) {2,}([\d.]+) (\S+) +needs at (least|most) +(-?[\d.]+) +(?:\(.*?\) +)?(\w.*)$", re.M)
 EASY = {"sort.flow.speed_um_s": 25_000.0, "sort.events_per_s": 100.0, "sort.pulse.lead_ms": 40.0}
 
 

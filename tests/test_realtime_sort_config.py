@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_sort import settings_for, stack_of
+from scripted_sort import ScriptedClassifier, settings_for, stack_of
 from tiny_config import TINY
 
 from acquisition.clock import SimulatedClock
 from realtime.check import marked_config
 from realtime.config import load_config, resolved
 from realtime.plugins import ConfigError
-from realtime.sort.gate import check_channel
+from realtime.sort.gate import check_channel, check_scale
 from realtime.sorting import Sorting
 
 RIG = TINY[: TINY.index("[segmenter]")]
@@ -81,6 +81,16 @@ WRONG: dict[str, tuple[str, str]] = {
     "no class": ("sort.gate.classes=[]", "sort.gate.classes must be"),
     "all classes": ('sort.gate.classes=["wbc", "rbc", "debris"]', "names all classes"),
     "a feature that nobody measures": ("sort.gate.where={ area = [1.0, 2.0] }", '"area" is not measured.*area_um2'),
+    "shares of other classes": (
+        "sort.gate.shares={ wbc = 5.0, rcb = 95.0 }",
+        "shares names wbc, rcb.* wbc, rbc, debris",
+    ),
+    "more looks than there are": ("sort.gate.least_looks=13", "gate.least_looks 13 is more than looks 12"),
+    "pulses that are not allowed": ("limits.pulse_ms=0.2", "window_ms 0.3 is above limits.pulse_ms 0.2"),
+    "pulses that come too soon": (
+        "limits.pulse_recovery_ms=0.2",
+        "recovery_ms 0.1 is below limits.pulse_recovery_ms 0.2",
+    ),
     "an empty range": ("sort.gate.where={ area_um2 = [2.0, 1.0] }", r"where.area_um2 = \[2, 1\] is empty"),
     "no evidence could do": ("sort.gate.misses=0.999", "add up to less than 1"),
     "a certainty": ("sort.gate.false_triggers=0.0", "sort.gate.false_triggers must be a number > 0 and < 1"),
@@ -123,6 +133,7 @@ def test_a_classifier_of_frames_cannot_sort(tmp_path: Path) -> None:
 
 CHANNELS = {
     "window longer than the view": ({"pulse__window_ms": 3.0}, "would be planned before all are seen"),
+    "a pulse shared with a companion longer than the view": ({"pulse__window_ms": 0.75}, "would be planned before all"),
     "junction in the view": ({"flow__junction_um": 60.0}, "sooner than a pulse can be"),
     "a sorter that takes longer than the cells": ({"pulse__delay_ms": 19.3}, "sooner than a pulse can be"),
 }
@@ -134,3 +145,17 @@ def test_a_channel_that_cannot_be_sorted_is_refused(changes: dict[str, Any], mes
     check_channel(settings_for(), header)
     with pytest.raises(ConfigError, match=message):
         check_channel(settings_for(**changes), header)
+
+
+@pytest.mark.parametrize(
+    ("known", "is_fine"),
+    [(None, True), ((0.5, 0.5), True), ((0.55, 0.6), True), ((0.65, 1.0), False), ((0.1, 0.4), False)],
+)
+def test_cells_must_be_as_large_as_the_classifier_knows_them(known: tuple[float, float] | None, is_fine: bool) -> None:
+    """The camera's pixels are of 0.5 µm."""
+    header, classifier = stack_of(0).header, ScriptedClassifier(um_per_px=known)
+    if is_fine:
+        check_scale(classifier, header)
+        return
+    with pytest.raises(ConfigError, match="those of the camera are 0.5 µm, so it would mistake them"):
+        check_scale(classifier, header)

@@ -184,3 +184,15 @@ def test_shares_of_the_sample_change_what_a_look_tells_and_not_more() -> None:
     assert surer == pytest.approx(usual + np.log(0.5 / 0.01))
     same = asking(0.5, shares={"wbc": 7.0, "rbc": 3.0, "debris": 3.0})
     assert float(same.evidence(p_class)[0]) == pytest.approx(usual)
+
+
+@pytest.mark.parametrize("row", [(0.0, 0.0, 0.0), (math.nan, 0.5, 0.5), (math.inf, 0.0, 0.0)])
+def test_a_look_that_gave_no_numbers_counts_for_nothing(row: tuple[float, float, float]) -> None:
+    test, looks = asking(), Looks.none(0, len(CLASSES)).carried_to(np.array([2]))
+    looks.judge(np.array([row, (0.9, 0.05, 0.05)]), np.array([0, 0]), test)
+    assert looks.n_classified.tolist() == [1]
+    assert np.isfinite(test.p_wanted(looks.llr_sum)).all()
+
+
+def test_no_evidence_is_too_much() -> None:
+    assert asking().p_wanted(np.array([-1e4, 1e4])).tolist() == [0.0, 1.0]

@@ -19,7 +19,7 @@ TIMES = st.integers(-2000 * US, 2000 * US)
 @st.composite
 def spans(draw: st.DrawFn, longest: int = 600 * US) -> Span:
     start = draw(TIMES)
-    return start, start + draw(st.integers(0, longest))
+    return start, start + draw(st.integers(1, longest))
 
 
 def array(some: list[Span]) -> np.ndarray:

@@ -7,8 +7,10 @@ import pytest
 from acquisition.clock import Clock
 from acquisition.faults import Faults
 from acquisition.faulty_microscope import FaultyMicroscope
+from acquisition.serial_sorter import SerialSorter
 from acquisition.simulated.flow_cell import FlowCell
 from acquisition.simulated.microscope import SimulatedMicroscope
+from acquisition.sorter_beside import with_sorter
 from realtime.session.disk import RecordingError
 from realtime.session.sort_truth import SortTruthWriter, read_passed
 from realtime.session.truth import TruthWriter, truth_writer
@@ -62,3 +64,14 @@ def test_who_tells_what_is_found_through_faults(tmp_path: Path) -> None:
     )
     dish = SimulatedMicroscope(height_px=64, width_px=64, n_cells=2)
     assert isinstance(truth_writer(tmp_path / "dish", dish, clock, threaded=False), TruthWriter)
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_what_another_sorter_deflects_the_flow_cell_does_not_know(tmp_path: Path, faulty: bool) -> None:
+    """Its own sorter stays shut: to tell of that would make a good sort look as if it had caught nothing."""
+    cell, clock = opened()
+    rig = with_sorter(FaultyMicroscope(cell, Faults()) if faulty else cell, SerialSorter(port="COM3"))
+    assert truth_writer(tmp_path, rig, clock, threaded=False) is None
+    dish = FaultyMicroscope(SimulatedMicroscope(height_px=64, width_px=64, n_cells=2), Faults())
+    beside = with_sorter(dish, SerialSorter(port="COM3"))
+    assert isinstance(truth_writer(tmp_path, beside, clock, threaded=False), TruthWriter)

@@ -3,13 +3,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from acquisition.clock import SimulatedClock
 from acquisition.frame import Frame
 from acquisition.microscope import Imaging
 from realtime.config import load_config
+from realtime.sort.classifying import classifier_of
+from realtime.sort.settings import SortSettings
+from realtime.sort.warm_up import warm_up
 from realtime.sorting import Sorting
 from tests.flow_rig import DiscFlow, flow_config
 
@@ -61,6 +66,22 @@ def test_preparing_leaves_no_trace(tmp_path: Path) -> None:
         assert other is not None
         assert one.decisions == other.decisions
         assert np.array_equal(one.events.event_id, other.events.event_id)
+
+
+@pytest.mark.parametrize("um_per_px", [0.05, 0.5, 20.0])
+@pytest.mark.parametrize("finder", [{}, {"least_area_um2": 5_000.0, "threshold": 1_000.0}])
+def test_cells_are_seen_whatever_is_set(tmp_path: Path, um_per_px: float, finder: dict[str, float]) -> None:
+    sort: Any = {"finder": {"background_strips": 64, **finder}}
+    config = load_config(flow_config(tmp_path, sort=sort, classifier={"um_per_px": [um_per_px, um_per_px]}))
+    sorts: list[Sorting] = []
+
+    def fresh(settings: SortSettings) -> Sorting:
+        sorts.append(Sorting(settings, classifier_of(config), SimulatedClock()))
+        return sorts[-1]
+
+    assert config.sort is not None
+    warm_up(fresh, config.sort, (um_per_px, um_per_px))
+    assert [sorting._looks is not None and sorting._looks.n_classified.sum() > 0 for sorting in sorts] == [True, True]
 
 
 def stacks(n: int) -> list[Frame]:

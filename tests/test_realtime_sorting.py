@@ -26,6 +26,7 @@ from acquisition.clock import NS_PER_MS, SimulatedClock
 from acquisition.commands import PulseSorter
 from acquisition.frame import Frame
 from realtime.latency import SORT_STAGES
+from realtime.plugins import ConfigError
 from realtime.sort.verdicts import Verdict
 from realtime.sort.words import pulses_made, sorted_words
 from realtime.sorting import SortAnalysis
@@ -60,7 +61,7 @@ CASES: dict[str, tuple[list[Passing], dict[str, Any], list[str]]] = {
         [Passing(5.0, sigma_ms=0.07)], {"pulse__least_sureness": 2.5}, ["uncertain_arrival"]
     ),
     "as certain as it must be": ([Passing(5.0, sigma_ms=0.07)], {}, ["sorted"]),
-    "junction too near": ([Passing(5.0, transit_ms=0.2)], {}, ["too_late"]),
+    "junction too near": ([Passing(5.0, transit_ms=0.2)], {"flow__junction_um": 84.0}, ["too_late"]),
     "the sorter too slow": ([Passing(5.0)], {"pulse__delay_ms": 25.0}, ["too_late"]),
     "with an unwanted cell": ([Passing(5.0), Passing(5.03, OTHER)], {}, ["coincidence", "unwanted"]),
     "with an undecided cell": ([Passing(5.0), Passing(5.03, UNCLEAR)], {}, ["coincidence", "undecided"]),
@@ -185,12 +186,37 @@ def test_a_cell_that_left_the_view_in_a_skipped_stack_is_never_fired_at() -> Non
     assert [d.track_id for a in analyses if a for d in a.decisions] == [2]
 
 
+@pytest.mark.parametrize("is_flooded", [False, True])
+@pytest.mark.parametrize(("arrives_ms", "expected"), [(28.4, (28.25, 28.55)), (28.6, (28.45, 28.64)), (28.66, None)])
+def test_whom_nobody_saw_is_not_deflected(
+    arrives_ms: float, expected: tuple[float, float] | None, is_flooded: bool
+) -> None:
+    """A stack was lost, or its strips were flooded with light: cells that crossed the view at 0.1 m/s after the strip at
+    8.0 ms and before the one at 12.25 ms will be at the junction from 28.64 ms on."""
+    sorting = scripted([Passing(arrives_ms - 21.2)])
+    script: Any = sorting._view.tracker if sorting._view else None
+    script.blind_ms = (8.1, 12.1) if is_flooded else (0.0, 0.0)
+    looked = [sorting.look(stack_of(index)) for index in range(5) if is_flooded or index != 2]
+    analyses = [analysis for analysis in looked if analysis]
+    assert sum(analysis.n_unseen for analysis in analyses) == (16 if is_flooded else 0)
+    assert verdicts(analyses) == {1: "sorted" if expected else "coincidence"}
+    for pulse in pulses(analyses):
+        assert (pulse.at_ns, pulse.at_ns + round(pulse.width_ms * NS_PER_MS)) == tuple(
+            round(t * NS_PER_MS) for t in expected or ()
+        )
+
+
+@pytest.mark.parametrize(("enters_ms", "verdict"), [(-1.03, "coincidence"), (-0.5, "sorted")])
+def test_before_the_first_strip_anybody_may_have_passed(enters_ms: float, verdict: str) -> None:
+    assert verdicts(run(scripted([Passing(enters_ms, view_ms=1.28, transit_ms=19.36)]), 4)) == {1: verdict}
+
+
 def test_strips_of_another_size_are_refused() -> None:
     sorting = scripted([])
     sorting.look(stack_of(0))
     frame = stack_of(1)
     tall = Frame(msgspec.structs.replace(frame.header, strip_t_ns=frame.header.strip_t_ns[-8:]), frame.pixels)
-    with pytest.raises(ValueError, match="do not change the region of interest"):
+    with pytest.raises(ConfigError, match="do not change the region of interest"):
         sorting.look(tall)
 
 

@@ -6,7 +6,6 @@ from flow_following import followed, quality, tracker_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.flow import FlowTracker
 from tracking.flow_scenes import Flow, flow_scene, mirrored, since, stopped, with_dirt
 
 MEASURED = [
@@ -149,11 +148,22 @@ def test_what_sticks_to_the_glass_is_not_followed() -> None:
 
 def test_a_cell_is_seen_where_it_was_in_the_middle_of_the_exposure() -> None:
     scene = flow_scene(Flow(seconds=0.2), seed=1)
-    at_once = followed(scene)
-    view = scene.flow.um_per_px, scene.flow.width_px
-    exposed = followed(scene, tracker=FlowTracker(tracker_for(scene).settings, *view, exposure_ms=0.1))
+    at_once, exposed = followed(scene), followed(scene, exposure_ms=0.1)
     earlier_ns = [at_once.gone[key][0] - exposed.gone[key][0] for key in at_once.gone]
     assert np.allclose(earlier_ns, 50_000, atol=1)
+    assert [told[4] for told in exposed.gone.values()] == [told[4] for told in at_once.gone.values()], "seen last"
+
+
+def test_the_exposure_may_change_while_cells_are_in_view() -> None:
+    """They are where they were in the middle of it; the ends of exposure are as much later."""
+    scene = flow_scene(Flow(events_per_s=1_000.0, seconds=0.1, error_px=0.0, missed=0.0), seed=3)
+    steady, changing = tracker_for(scene), tracker_for(scene)
+    for n, (sightings, times) in enumerate(scene.stacks(2)):
+        later_ns = (n % 2) * 50_000
+        as_it_was = steady.update(sightings, times)
+        exposed = changing.update(sightings, tuple(t + later_ns for t in times), exposure_ms=n % 2 * 0.1)
+        assert exposed.id.tolist() == as_it_was.id.tolist()
+        assert np.array_equal(exposed.arrival_ns, as_it_was.arrival_ns)
 
 
 def test_nothing_at_all() -> None:

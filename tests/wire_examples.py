@@ -91,7 +91,7 @@ EXAMPLES: tuple[AnyMessage, ...] = (
     ),
     StripsSorted(
         run=RUN, frame_index=120, t_ns=6_000_000_000, skipped=0, exposed_ns=6_000_000_000, ends_ns=ENDS_NS[:5],
-        n_strips=2, n_sightings=3, n_in_view=2, verdicts={"sorted": 1, "unwanted": 1},
+        n_strips=2, n_sightings=3, n_in_view=2, n_unseen=1, verdicts={"sorted": 1, "unwanted": 1},
         expected={"wanted": 1.0, "sorted": 1.0, "sorted_wanted": 0.996}, decisions=(SORT,), shadow=(),
         events={
             "event_id": Column.of(np.array([9, 10], dtype=np.int64)),

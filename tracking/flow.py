@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from acquisition.clock import NS_PER_MS
 from models.sightings import Sightings
 from tracking.flow_cells import FlowCells
 from tracking.flow_links import Rows
@@ -17,19 +18,22 @@ class FlowTracker:
     Strips are taken one by one, however they are put into stacks: the same strips give the same cells.
     """
 
-    def __init__(self, settings: FlowSettings, um_per_px: float, width_px: int, exposure_ms: float = 0.0) -> None:
-        """`exposure_ms` of a strip: a cell is seen where it was in the middle of it, and times are those of its end."""
+    def __init__(self, settings: FlowSettings, um_per_px: float, width_px: int) -> None:
         self.settings = settings
         self._um_per_px = um_per_px
-        self._memory = FlowMemory(_channel(settings, um_per_px, width_px, exposure_ms))
+        self._memory = FlowMemory(_channel(settings, um_per_px, width_px))
 
     def skip_ids(self, used: int) -> None:
         """New cells get higher ids than this: those up to it had another tracker's cells."""
         self._memory.learned["next_id"] = used + 1
 
-    def update(self, sightings: Sightings, strips_t_ns: tuple[int, ...]) -> FlowCells:
-        """One stack on; `strips_t_ns` are the times of all its strips, with or without cells."""
-        memory, times = self._memory, np.array(strips_t_ns, np.int64)
+    def update(self, sightings: Sightings, strips_t_ns: tuple[int, ...], exposure_ms: float = 0.0) -> FlowCells:
+        """One stack on; `strips_t_ns` are the ends of exposure of all its strips, with or without cells.
+
+        A cell is seen where it was in the middle of the exposure.
+        """
+        memory, half_ns = self._memory, round(exposure_ms * NS_PER_MS / 2)
+        times = np.array(strips_t_ns, np.int64) - half_ns
         looks, start = looks_of(sightings, len(times), memory.channel)
         out: Records = np.empty(int(memory.learned["cells"][0]) + len(looks), OUT)
         cell_of = np.empty(len(looks), np.int64)
@@ -38,27 +42,16 @@ class FlowTracker:
             looks, start, times, out, cell_of,
         )  # fmt: skip
         rows = out[:n][np.argsort(out["id"][:n])]
+        rows["last_ns"] += half_ns
         return _flow_cells(rows, cell_of, self._um_per_px)
 
 
-def warm_up() -> None:
-    """Compile (or load from the cache) before the run begins."""
-    tracker = FlowTracker(FlowSettings(junction_um=100.0, speed_um_s=1e4), 0.5, 64)
-    none, places = np.empty(0), np.empty((0, 2))
-    nothing = Sightings(
-        strip=np.empty(0, np.int32), t_ns=np.empty(0, np.int64), xy_px=places, bbox_px=np.empty((0, 4), np.int32),
-        whole=np.empty(0, bool), area_um2=none, contrast=none, features=np.empty((0, 0)), feature_names=(),
-    )  # fmt: skip
-    tracker.update(nothing, (0, 1_000_000))
-
-
-def _channel(settings: FlowSettings, um_per_px: float, width_px: int, exposure_ms: float) -> Records:
+def _channel(settings: FlowSettings, um_per_px: float, width_px: int) -> Records:
     """One record of what does not change."""
     channel: Records = np.zeros(1, CHANNEL)
     channel["um_per_px"], channel["out_um"] = um_per_px, width_px * um_per_px / 2
     channel["mid_px"], channel["sign"] = (width_px - 1) / 2, 1 if settings.direction == "right" else -1
     channel["junction_um"], channel["drift"] = settings.junction_um, settings.drift
-    channel["seen_before_s"] = exposure_ms / 2000
     channel["speed_um_s"] = settings.speed_um_s
     channel["spread_um_s"] = settings.speed_spread * settings.speed_um_s
     return channel

@@ -168,7 +168,7 @@ def arrival(cell: Record, channel: Records) -> tuple[int, float]:
     variance = max(cell.aa + 2 * travel * cell.av + travel * travel * cell.vv, 0.0) / (cell.v * cell.v)
     unseen = travel - (cell.last_ns - cell.t0_ns) * 1e-9
     variance += (channel[0].drift * unseen) ** 2
-    return cell.t0_ns + int(np.rint((travel - channel[0].seen_before_s) * 1e9)), 1e3 * np.sqrt(variance)
+    return cell.t0_ns + int(np.rint(travel * 1e9)), 1e3 * np.sqrt(variance)
 
 
 @compiled

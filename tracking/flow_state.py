@@ -64,10 +64,9 @@ what is counted. `cells` and `before` say how many rows of the other arrays are 
 
 CHANNEL = np.dtype([
     ("um_per_px", "f8"), ("out_um", "f8"), ("mid_px", "f8"), ("sign", "f8"), ("junction_um", "f8"),
-    ("speed_um_s", "f8"), ("spread_um_s", "f8"), ("drift", "f8"), ("seen_before_s", "f8"),
+    ("speed_um_s", "f8"), ("spread_um_s", "f8"), ("drift", "f8"),
 ], align=True)  # fmt: skip
-"""One record of what does not change: the view reaches from −out_um to +out_um, and a cell is seen where it was
-`seen_before_s` before the end of the exposure."""
+"""One record of what does not change: the view reaches from −out_um to +out_um."""
 
 
 class FlowMemory:

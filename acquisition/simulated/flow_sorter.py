@@ -93,9 +93,10 @@ class SimulatedSorter:
 
     def deflects(self, arrival_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Whether cells that were at the junction then were deflected. Asked only of moments that are over."""
-        if not self.pulses:
+        if not self.pulses or not len(arrival_ns):
             return np.zeros(len(arrival_ns), dtype=np.bool_)
-        opened_ns, shut_ns = np.array(self.pulses).T + self._delay_ns
+        first = bisect_right(self.pulses, (int(arrival_ns.min()) - self._delay_ns, FOR_EVER_NS)) - 1
+        opened_ns, shut_ns = np.array(self.pulses[max(0, first) :]).T + self._delay_ns
         row = np.searchsorted(opened_ns, arrival_ns, side="right") - 1
         deflected: npt.NDArray[np.bool_] = (row >= 0) & (arrival_ns <= shut_ns[row])
         return deflected

@@ -10,6 +10,7 @@ from acquisition.frame import FrameHeader
 from acquisition.microscope import Microscope, TellsTruth
 from acquisition.simulated.nuclei import Nuclei
 from acquisition.simulated.rendering import View
+from acquisition.sorter_beside import MicroscopeWithSorter
 
 Columns = dict[str, npt.NDArray[Any]]
 REACH = 1.3
@@ -18,8 +19,10 @@ AS_THEY_ARE = ("brightness", "radius_um", "dose_j_cm2", "unbleached", "reporter"
 
 
 def teller(microscope: Microscope) -> TellsTruth | None:
-    """The microscope if it tells the truth, with faults or without; None if it does not."""
-    inner = microscope.inner if isinstance(microscope, FaultyMicroscope) else microscope
+    """The microscope if it tells the truth, with faults or a sorter beside it or without; None if it does not."""
+    inner = microscope
+    while isinstance(inner, (FaultyMicroscope, MicroscopeWithSorter)):
+        inner = inner.inner
     return microscope if isinstance(inner, TellsTruth) and isinstance(microscope, TellsTruth) else None
 
 

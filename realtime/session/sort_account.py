@@ -22,7 +22,7 @@ class SortAccount:
         self.n_stacks = 0
         self.ledger = Ledger(SORT_STAGES)
         self.scheduled = Histogram()
-        self.skipped = self._strips = self._sightings = self._would_fire = 0
+        self.skipped = self._strips = self._unseen = self._sightings = self._would_fire = 0
         self._first_ns = self._last_ns = 0
         self.verdicts: Counter[str] = Counter()
         self.expected: dict[str, float] = defaultdict(float)
@@ -36,6 +36,7 @@ class SortAccount:
         self.n_stacks += 1
         self.skipped += message.skipped
         self._strips += message.n_strips
+        self._unseen += message.n_unseen
         self._sightings += message.n_sightings
         self._would_fire += len(message.shadow)
         self.verdicts.update(message.verdicts)
@@ -64,6 +65,7 @@ class SortAccount:
             "stacks": self.n_stacks,
             "stacks_skipped": self.skipped,
             "strips": self._strips,
+            "strips_unseen": self._unseen,
             "sightings": self._sightings,
             "events": n_events,
             "events_per_s": round(n_events / seconds, 2) if seconds else 0.0,

@@ -1,8 +1,5 @@
 """The truth beside a sort: `truth/passed.parquet`, every cell that passed the junction and whether it was deflected."""
 
-import contextlib
-import queue
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +9,8 @@ from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
 from acquisition.faulty_microscope import FaultyMicroscope
 from acquisition.frame import FrameHeader
 from acquisition.microscope import Microscope, PassedCell, TellsSorted
+from acquisition.sorter_beside import MicroscopeWithSorter
+from realtime.session.aside import Aside, lacking, unfinished
 from realtime.session.tables import Columns, PartTable, read_parts, warm_up
 
 TRUTH, PASSED = "truth", "passed.parquet"
@@ -19,7 +18,6 @@ EVERY_NS = 100 * NS_PER_MS
 """How often cells are asked for: few at a time, so that asking is not felt in the loop."""
 PART_NS = 5 * NS_PER_S
 MOST_WAITING = 1000
-PATIENCE_S = 10.0
 TYPES = {
     "id": np.int64, "arrival_ns": np.int64, "y_um": np.float64, "speed_um_s": np.float64, "entered_ns": np.int64,
     "strips": np.int64, "deflected": np.bool_,
@@ -38,10 +36,7 @@ class SortTruthWriter:
         self._folder.mkdir(parents=True)
         warm_up()
         self._table = PartTable(self._folder / PASSED, clock, part_ns=PART_NS, kinds={"kind": "string"})
-        self._waiting: queue.Queue[list[PassedCell] | None] = queue.Queue(MOST_WAITING)
-        self._thread = threading.Thread(target=self._work, name="truth-writer", daemon=True) if threaded else None
-        if self._thread is not None:
-            self._thread.start()
+        self._aside: Aside[Sequence[PassedCell]] = Aside(self._write, "truth-writer", MOST_WAITING, threaded)
 
     def see(self, header: FrameHeader) -> None:
         """A frame is over: ask for the cells that have passed, if it is time."""
@@ -49,18 +44,13 @@ class SortTruthWriter:
             return
         self._due_ns = header.t_ns + EVERY_NS
         cells = self._microscope.passed()
-        if self._thread is None:
-            self._write(cells)
-            return
-        try:
-            self._waiting.put_nowait(cells)
-        except queue.Full:
+        if not self._aside.put(cells):
             self.n_lost += len(cells)
 
     def close(self) -> str:
         """Write the rest while the microscope is still open; what is missing, in words. Cells on their way are not in it."""
         if not self.stop():
-            return f"the disk did not take the truth within {PATIENCE_S:g} s: {self._folder} is not whole"
+            return unfinished(self._folder)
         self._write(self._microscope.passed())
         try:
             self._table.close_part()
@@ -68,21 +58,11 @@ class SortTruthWriter:
             self._problem = self._problem or str(error)
         if not self.n_lost and not self._problem:
             return ""
-        return f"the truth of {self.n_lost} cells is not in {self._folder}: {self._problem or 'the disk was too slow'}"
+        return lacking(f"{self.n_lost} cells", self._folder, self._problem)
 
     def stop(self) -> bool:
-        """End the thread once it has written what waits; False if the disk does not take that. Stopping twice is harmless."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return True
-        with contextlib.suppress(queue.Full):
-            self._waiting.put(None, timeout=PATIENCE_S)
-        thread.join(PATIENCE_S)
-        return not thread.is_alive()
-
-    def _work(self) -> None:
-        while (cells := self._waiting.get()) is not None:
-            self._write(cells)
+        """Once what waits is written; False if the disk does not take that. Stopping twice is harmless."""
+        return self._aside.stop()
 
     def _write(self, cells: Sequence[PassedCell]) -> None:
         """A disk that fails loses the truth, and ends no run: the recorder is there for that."""
@@ -97,7 +77,12 @@ class SortTruthWriter:
 
 
 def sort_teller(microscope: Microscope) -> TellsSorted | None:
-    """The microscope if it knows what became of cells, with faults or without; None if it does not."""
+    """The microscope if it knows what became of cells, with faults or without; None if it does not.
+
+    What a sorter beside it deflects a microscope does not know.
+    """
+    if isinstance(microscope, MicroscopeWithSorter):
+        return None
     inner = microscope.inner if isinstance(microscope, FaultyMicroscope) else microscope
     return inner if isinstance(inner, TellsSorted) else None
 

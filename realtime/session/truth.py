@@ -1,8 +1,5 @@
 """The truth beside the images: `truth/cells.parquet` and `truth/events.json` of a microscope that knows what it shows."""
 
-import contextlib
-import queue
-import threading
 from pathlib import Path
 
 import msgspec
@@ -14,6 +11,7 @@ from acquisition.microscope import Microscope, TellsTruth
 from acquisition.simulated.biology import PHASES
 from acquisition.simulated.nuclei import Nuclei
 from acquisition.simulated.truth import table_of, teller
+from realtime.session.aside import Aside, lacking, unfinished
 from realtime.session.disk import write_whole
 from realtime.session.sort_truth import SortTruthWriter, sort_teller
 from realtime.session.tables import Columns, PartTable, read_parts, warm_up
@@ -21,7 +19,6 @@ from realtime.session.tables import Columns, PartTable, read_parts, warm_up
 TRUTH, CELLS, EVENTS = "truth", "cells.parquet", "events.json"
 MOST_WAITING = 200
 """Frames whose truth may wait for the disk; of further ones it is lost."""
-PATIENCE_S = 10.0
 PART_NS = 20 * NS_PER_S
 """Rarely enough that what writing takes from the loop is not seen in one frame of a hundred."""
 EVENTS_NS = 20 * NS_PER_S
@@ -41,26 +38,17 @@ class TruthWriter:
         warm_up()
         self._table = PartTable(self._folder / CELLS, clock, {"phase": PHASES}, PART_NS)
         self._clock, self._events_due_ns = clock, clock.now_ns() + EVENTS_NS
-        self._waiting: queue.Queue[tuple[FrameHeader, Nuclei] | None] = queue.Queue(MOST_WAITING)
-        self._thread = threading.Thread(target=self._work, name="truth-writer", daemon=True) if threaded else None
-        if self._thread is not None:
-            self._thread.start()
+        self._aside: Aside[tuple[FrameHeader, Nuclei]] = Aside(self._write, "truth-writer", MOST_WAITING, threaded)
 
     def see(self, header: FrameHeader) -> None:
         """The frame that was read last."""
-        seen = header, self._microscope.nuclei()
-        if self._thread is None:
-            self._write(*seen)
-            return
-        try:
-            self._waiting.put_nowait(seen)
-        except queue.Full:
+        if not self._aside.put((header, self._microscope.nuclei())):
             self.n_lost += 1
 
     def close(self) -> str:
         """Write the rest, and what has happened, while the microscope is still open; what is missing, in words."""
         if not self.stop():
-            return f"the disk did not take the truth within {PATIENCE_S:g} s: {self._folder} is not whole"
+            return unfinished(self._folder)
         try:
             self._table.close_part()
             self._write_events()
@@ -68,24 +56,15 @@ class TruthWriter:
             self._problem = self._problem or str(error)
         if not self.n_lost and not self._problem:
             return ""
-        return f"the truth of {self.n_lost} frames is not in {self._folder}: {self._problem or 'the disk was too slow'}"
+        return lacking(f"{self.n_lost} frames", self._folder, self._problem)
 
     def stop(self) -> bool:
-        """End the thread once it has written what waits; False if the disk does not take that. Stopping twice is harmless."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return True
-        with contextlib.suppress(queue.Full):
-            self._waiting.put(None, timeout=PATIENCE_S)
-        thread.join(PATIENCE_S)
-        return not thread.is_alive()
+        """Once what waits is written; False if the disk does not take that. Stopping twice is harmless."""
+        return self._aside.stop()
 
-    def _work(self) -> None:
-        while (seen := self._waiting.get()) is not None:
-            self._write(*seen)
-
-    def _write(self, header: FrameHeader, nuclei: Nuclei) -> None:
+    def _write(self, seen: tuple[FrameHeader, Nuclei]) -> None:
         """A disk that fails loses the truth, and ends no run: the recorder is there for that."""
+        header, nuclei = seen
         if self._problem:
             self.n_lost += 1
             return

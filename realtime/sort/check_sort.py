@@ -1,6 +1,7 @@
 """`reflexscope check` for a sort: is every stack looked at, and is a pulse scheduled before its cell is there?"""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,22 +10,35 @@ from acquisition.clock import NS_PER_MS, SystemClock
 from acquisition.faults import Faults
 from acquisition.frame import Frame
 from acquisition.pulses import HasPulseTimer
-from realtime.check import Finding, bus_finding, camera_finding, disk_finding, median_ms, ring_finding, take_frames
+from realtime.check import (
+    Finding,
+    Remark,
+    bus_finding,
+    camera_finding,
+    disk_finding,
+    median_ms,
+    ring_finding,
+    take_frames,
+)
 from realtime.config import RunConfig
 from realtime.devices import build_rig
 from realtime.processes.rig_lock import RigLock
+from realtime.sort.check_cells import Looked, cell_remark, evidence_findings, looked
 from realtime.sort.gate import check_channel
 from realtime.sort.rehearsed_strips import crowded
 from realtime.sort.settings import SortSettings
+from realtime.sort.told_flow import WINDOW_SHARE, check_told_channel, flow_findings
 from realtime.sorting import Sorting
 
 N_STACKS = 50
 """Crowded ones that are timed, after those from which the background is learned."""
+LEAST_CELLS, MOST_STACKS = 40, 3000
+"""Crowded stacks go on until so many cells have passed, or until there are so many."""
+FRAMES_BYTES = 200e6
+"""Stacks as filmed, in memory: the cells in them are counted."""
 N_EDGES, EDGE_MS = 200, 1.0
 CROWD_TOLERANCE = 1.25
 """A fifth of the cells may be hidden by others."""
-WINDOW_SHARE = 0.25
-"""A pulse may be off by so much of its window: of a cell in the middle, half the window is left on either side."""
 TOO_SLOW = (
     "stacks pile up and the run ends when the ring is full: fewer cells or strips a second, smaller strips, a smaller "
     "sort.looks, a faster engine or computer"
@@ -43,30 +57,54 @@ class Rehearsed:
     """How long the microscope's trigger output takes; 0 where it is not used."""
 
 
-def sort_rehearsal(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> list[Finding]:
-    """Open the rig, image for some seconds, measure all that lies between a cell and its pulse. Raises MicroscopeError."""
+def sort_rehearsal(config: RunConfig, tell: Callable[[str], None] = lambda text: None) -> list[Finding | Remark]:
+    """Open the rig, image for some seconds, measure all that lies between a cell and its pulse.
+
+    Raises MicroscopeError, ConfigError.
+    """
     assert config.sort is not None
+    check_told_channel(config)
     clock = SystemClock()
     tried = _try_rig(config, clock, tell)
-    frames = tried.frames
-    check_channel(config.sort, frames[-1].header)
+    header = tried.frames[-1].header
+    check_channel(config.sort, header)
+    n_strips = len(header.strips_t_ns)
+    stack_ms = n_strips * config.imaging.interval_ms
+    strips = "1 strip" if n_strips == 1 else f"{n_strips} strips"
+    tell(f"the camera hands out {strips} at a time: one stack every {stack_ms:.3g} ms")
+    sorting = Sorting.from_config(config, clock)
+    sorting.prepare(*header.shape)
+    real = looked(Sorting(config.sort, sorting.classifier, clock), tried.frames, config.imaging.interval_ms, clock)
+    return [
+        *flow_findings(config),
+        *_pace_findings(config, tried, real, _crowd_looked(config, tried, sorting, stack_ms, clock), clock),
+        cell_remark(config, sorting, tried.frames, real, clock),
+        *evidence_findings(sorting, header, real),
+    ]
+
+
+def _pace_findings(
+    config: RunConfig, tried: Rehearsed, real: Looked, crowd: Looked, clock: SystemClock
+) -> list[Finding]:
+    """Camera, computer and sorter against the pace of the strips."""
+    assert config.sort is not None
+    frames, settings = tried.frames, config.sort
     n_strips = len(frames[-1].header.strips_t_ns)
     stack_ms = n_strips * config.imaging.interval_ms
-    tell(f"the camera hands out {n_strips} strips at a time: one stack every {stack_ms:.3g} ms")
     bus = bus_finding(clock)
-    real, crowd = _looked(config, frames, clock)
-    decide_ms = 2 * bus.measured + float(np.quantile(crowd.times_ms, 0.99))
+    crowd_ms = crowd.times_ms[-N_STACKS:]
+    decide_ms = 2 * bus.measured + float(np.quantile(crowd_ms, 0.99))
     findings = [
         camera_finding(tried.rate_hz * n_strips, 1000 / config.imaging.interval_ms, "strips/s"),
         ring_finding(config, frames, stack_ms),
         replace(bus, demanded=min(bus.demanded, stack_ms / 2)),
-        _looking_finding("sort, as filmed", float(np.median(real.times_ms)), stack_ms),
-        _looking_finding(f"sort, {config.sort.events_per_s:g}/s", float(np.mean(crowd.times_ms)), stack_ms),
-        _apart_finding(config.sort, crowd, stack_ms),
-        *_time_findings(config.sort, frames[-1], stack_ms, decide_ms, tried),
+        _looking_finding("sort, as filmed", float(np.median(real.times_ms[-N_STACKS:])), stack_ms),
+        _looking_finding(f"sort, {settings.events_per_s:g}/s", float(np.mean(crowd_ms)), stack_ms),
+        _apart_finding(settings, crowd),
+        *_time_findings(settings, frames[-1], stack_ms, decide_ms, tried),
     ]
     if tried.lead_ms is None:
-        findings += _edge_findings(config, config.sort, clock, tried.gate_ms)
+        findings += _edge_findings(config, settings, clock, tried.gate_ms)
     if config.recorder.images == "all":
         findings.append(disk_finding(config, frames, clock, stack_ms))
     return findings
@@ -81,39 +119,22 @@ def _try_rig(config: RunConfig, clock: SystemClock, tell: Callable[[str], None])
             lead_ms = timer.lead_ms if timer is not None else None
             tell("the sorter times pulses itself" if timer is not None else "this computer keeps the time of pulses")
             gate_ms = 0.0 if timer is not None else median_ms(clock, 20, lambda: microscope.set_gate(False))
-            frames, rate_hz = take_frames(microscope, clock, config.imaging.interval_ms)
+            frames, rate_hz = take_frames(microscope, clock, config.imaging.interval_ms, FRAMES_BYTES)
         finally:
             microscope.close()
     return Rehearsed(frames, rate_hz, lead_ms, gate_ms)
 
 
-@dataclass(frozen=True)
-class Looked:
-    """Stacks that a sort has looked at."""
-
-    times_ms: list[float]
-    n_events: int
-
-
-def _looked(config: RunConfig, frames: list[Frame], clock: SystemClock) -> tuple[Looked, Looked]:
-    """At stacks as they came from the camera, and at crowded ones."""
+def _crowd_looked(config: RunConfig, tried: Rehearsed, sorting: Sorting, stack_ms: float, clock: SystemClock) -> Looked:
+    """Stacks with as many cells as are to pass; `seconds` are those in which they did."""
     assert config.sort is not None
-    sorting = Sorting.from_config(config, clock)
-    sorting.prepare(*frames[-1].header.shape)
-    crowd = crowded(frames[-1], config.sort, config.imaging.interval_ms, N_STACKS)
+    needed = math.ceil(LEAST_CELLS / config.sort.events_per_s * 1000 / stack_ms)
+    n_stacks = max(N_STACKS, min(needed, MOST_STACKS))
+    crowd = crowded(tried.frames[-1], config.sort, config.imaging.interval_ms, n_stacks)
     fresh = Sorting(config.sort, sorting.classifier, clock)
-    return _timed(sorting, frames, clock), _timed(fresh, crowd, clock)
-
-
-def _timed(sorting: Sorting, frames: Iterable[Frame], clock: SystemClock) -> Looked:
-    """The last N_STACKS at most: before them the background was learned."""
-    times_ms, n_events = [], 0
-    for frame in frames:
-        began_ns = clock.now_ns()
-        analysis = sorting.look(frame)
-        times_ms.append((clock.now_ns() - began_ns) / NS_PER_MS)
-        n_events += len(analysis.events) if analysis is not None else 0
-    return Looked(times_ms[-N_STACKS:], n_events)
+    return replace(
+        looked(fresh, crowd, config.imaging.interval_ms, clock), seconds=n_stacks * stack_ms / 1000
+    )  # fmt: skip
 
 
 def _looking_finding(what: str, ms: float, stack_ms: float) -> Finding:
@@ -121,11 +142,10 @@ def _looking_finding(what: str, ms: float, stack_ms: float) -> Finding:
     return Finding(what, ms, stack_ms, "ms", False, TOO_SLOW)
 
 
-def _apart_finding(settings: SortSettings, crowd: Looked, stack_ms: float) -> Finding:
+def _apart_finding(settings: SortSettings, crowd: Looked) -> Finding:
     """Of the cells that were drawn, how many were seen as one cell each."""
-    found_per_s = crowd.n_events / (N_STACKS * stack_ms) * 1000
     return Finding(
-        "told apart", found_per_s, settings.events_per_s, "cells/s", True,
+        "told apart", crowd.n_events / crowd.seconds, settings.events_per_s, "cells/s", True,
         "at this rate cells overlap in the view and pass for one: dilute the sample, narrow the view or widen the flow",
         usable=CROWD_TOLERANCE,
     )  # fmt: skip

@@ -23,6 +23,8 @@ class LookClassifier(Protocol):
     """Share of each class for which the probabilities are calibrated, in the order of `class_names`."""
     look_correlation: float
     """Of the errors of two looks at the same cell: 0 independent, 1 the second says nothing new."""
+    um_per_px: tuple[float, float] | None
+    """Smallest and largest pixels that it knows cells by; None: any will do."""
 
     @property
     def description(self) -> str:

@@ -13,6 +13,7 @@ from realtime.sort.pulses import Arrivals, Shaper, Span
 from realtime.sort.settings import PulseSettings
 from realtime.sort.traffic import Traffic
 from realtime.sort.verdicts import Verdict
+from realtime.sort.watch import Watch
 from tracking.flow_cells import FlowCells
 
 POLICY = "sort"
@@ -44,10 +45,10 @@ class Planner:
         )
         self.traffic = Traffic(Shaper.of(self.settings))
 
-    def plan(self, cells: FlowCells, verdict: Verdicts, now_ns: int) -> Plan:
+    def plan(self, cells: FlowCells, verdict: Verdicts, watch: Watch, now_ns: int) -> Plan:
         """Pulses for wanted cells that have left the view; unless they wait, their verdict becomes final.
 
-        `now_ns` is the end of exposure of the newest strip.
+        `watch` knows which cells nobody saw; `now_ns` is the end of exposure of the newest strip.
         """
         wanted = verdict == Verdict.SORTED
         arrivals = Arrivals.of(cells.arrival_ns, cells.sigma_ms, cells.last_ns)
@@ -60,7 +61,8 @@ class Planner:
         rows = rows[np.argsort(cells.arrival_ns[rows], kind="stable")]
         pulses, waiting = {}, []
         for i in np.flatnonzero(cells.gone[rows]).tolist():
-            pulse = self._pulse(arrivals[rows[i : i + 1]], arrivals[rows[i + 1 :]], in_view, now_ns)
+            hidden = watch.hidden(float(cells.speed_um_s[rows[i]]))
+            pulse = self._pulse(arrivals[rows[i : i + 1]], arrivals[rows[i + 1 :]], in_view, hidden, now_ns)
             if pulse is None:
                 waiting.append(rows[i])
             elif isinstance(pulse, Verdict):
@@ -73,10 +75,12 @@ class Planner:
         """The order to the gate for a pulse at the junction."""
         return PulseSorter(at_ns=pulse[0] - self._delay_ns, width_ms=(pulse[1] - pulse[0]) / NS_PER_MS)
 
-    def _pulse(self, target: Arrivals, companions: Arrivals, in_view: Arrivals, now_ns: int) -> Span | Verdict | None:
+    def _pulse(
+        self, target: Arrivals, companions: Arrivals, in_view: Arrivals, hidden: Arrivals, now_ns: int
+    ) -> Span | Verdict | None:
         """None: it can wait."""
-        pulse = self.traffic.pulse_for(target, companions, in_view)
-        if pulse == Verdict.COINCIDENCE and len(in_view) and self._may_wait(target, companions, now_ns):
+        pulse = self.traffic.pulse_for(target, companions, in_view + hidden)
+        if pulse == Verdict.COINCIDENCE and len(in_view) and self._may_wait(target, companions, hidden, now_ns):
             return None
         if isinstance(pulse, Verdict):
             return pulse
@@ -85,9 +89,9 @@ class Planner:
         self.traffic.plan(pulse)
         return pulse
 
-    def _may_wait(self, target: Arrivals, companions: Arrivals, now_ns: int) -> bool:
+    def _may_wait(self, target: Arrivals, companions: Arrivals, hidden: Arrivals, now_ns: int) -> bool:
         """Whether only cells in view are in the way, of which the next stack may tell better when they arrive."""
-        alone = self.traffic.pulse_for(target, companions, Arrivals.none())
+        alone = self.traffic.pulse_for(target, companions, hidden)
         return not isinstance(alone, Verdict) and alone[0] - self._delay_ns - now_ns > self._lead_ns
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from models.cells import Floats
 from realtime.sort.classifying import LookClassifier
@@ -74,8 +74,7 @@ class SequentialTest:
 
     def p_wanted(self, llr: Floats) -> Floats:
         """Probability to be wanted."""
-        odds = llr + self.log_odds
-        p: Floats = 1 / (1 + np.exp(-odds))
+        p: Floats = expit(llr + self.log_odds)
         return p
 
     def log_likelihoods(self, p_class: Floats) -> Floats:

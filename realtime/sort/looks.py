@@ -58,7 +58,7 @@ class Looks:
 
     def judge(self, p_class: Floats, rows: Rows, test: SequentialTest) -> None:
         """Add looks that the network has judged; one that gave no numbers counts for nothing."""
-        sound = np.isfinite(p_class).all(axis=1)
+        sound = np.isfinite(p_class).all(axis=1) & (p_class.sum(axis=1) > 0)
         rows, p_class = rows[sound], p_class[sound]
         np.add.at(self.n_classified, rows, 1)
         np.add.at(self.llr_sum, rows, test.evidence(p_class))

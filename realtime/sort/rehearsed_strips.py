@@ -33,7 +33,7 @@ def crowded(
     for index in range(n_empty + n_stacks):
         times_ms: Floats = (index * n_strips + np.arange(1.0, n_strips + 1)) * interval_ms
         strips = _drawn(background, cells, times_ms, settings, header) + rng.normal(
-            0, max(noise, 0.5), (n_strips, *background.shape)
+            0, noise, (n_strips, *background.shape)
         )
         top = np.iinfo(header.dtype).max
         pixels = np.clip(np.rint(strips), 0, top).astype(header.dtype).reshape(header.shape)
@@ -48,10 +48,7 @@ def _arrivals(settings: SortSettings, lasts_ms: float, header: FrameHeader, rng:
     return np.stack((np.sort(rng.uniform(0, lasts_ms, n)), middle), axis=1)
 
 
-def _drawn(
-    background: Floats, cells: Floats, times_ms: Floats,
-    settings: SortSettings, header: FrameHeader,
-) -> Floats:  # fmt: skip
+def _drawn(background: Floats, cells: Floats, times_ms: Floats, settings: SortSettings, header: FrameHeader) -> Floats:
     """The strips of one stack, `[B, h, W]`, without noise."""
     px_per_ms = settings.flow.speed_um_s / 1000 / header.um_per_px
     forwards = 1 if settings.flow.direction == "right" else -1

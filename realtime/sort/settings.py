@@ -92,3 +92,10 @@ class SortSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Share of the cells that are not sorted whose pictures are recorded; those of sorted ones always are."""
     dry: bool = False
     """Record the pulses that would be fired, fire none."""
+
+    def __post_init__(self) -> None:
+        if self.gate.least_looks > self.looks:
+            raise ValueError(
+                f"gate.least_looks {self.gate.least_looks} is more than looks {self.looks}: a cell is classified no more "
+                "often than that, so none would ever be sorted"
+            )

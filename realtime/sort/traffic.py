@@ -26,13 +26,13 @@ class Traffic:
         """Cells that must not be deflected have left the view."""
         self.obstacles = self.obstacles + obstacles
 
-    def pulse_for(self, target: Arrivals, companions: Arrivals, in_view: Arrivals) -> Span | Verdict:
+    def pulse_for(self, target: Arrivals, companions: Arrivals, others: Arrivals) -> Span | Verdict:
         """A pulse for one cell, as sure as its neighbours let it be, or why there is none.
 
         `companions` are other wanted cells, in the order of their arrivals: the pulse is made for them, too, as far as one
-        pulse can; `in_view` are obstacles that have not left the view.
+        pulse can; `others` are obstacles that have not left the view, or that nobody saw.
         """
-        obstacles = self.obstacles + in_view
+        obstacles = self.obstacles + others
         pulse: Span | Verdict = Verdict.COINCIDENCE
         for sureness in self.shaper.levels:
             clear = self._clear(obstacles, sureness)

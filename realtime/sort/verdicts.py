@@ -42,9 +42,9 @@ MEANINGS = {
     Verdict.OUTSIDE_GATE: "of a wanted class, but a measured feature is outside its range",
     Verdict.TOO_FEW_LOOKS: "classified in fewer strips than the gate asks for",
     Verdict.UNCERTAIN_ARRIVAL: "wanted, but its arrival at the junction is too uncertain for the pulse",
-    Verdict.COINCIDENCE: "wanted, but a cell that is not would be deflected with it",
+    Verdict.COINCIDENCE: "wanted, but a cell that is not, or that nobody saw, might be deflected with it",
     Verdict.GATE_BUSY: "wanted, but the gate is open or recovers just then for another",
-    Verdict.TOO_LATE: "wanted, but its pulse would have begun before its last strip was seen",
+    Verdict.TOO_LATE: "wanted, but its pulse would have begun before the newest strip was exposed",
 }
 
 

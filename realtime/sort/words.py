@@ -24,7 +24,7 @@ def sorted_words(run: str, analysis: SortAnalysis, skipped: int, incarnation: in
     return StripsSorted(
         run=run, frame_index=header.index, t_ns=header.t_ns, skipped=skipped, exposed_ns=stamps.exposed_ns,
         ends_ns=tuple(stamps.ends_ns), n_strips=len(header.strips_t_ns), n_sightings=analysis.n_sightings,
-        n_in_view=analysis.n_in_view, verdicts=events.verdicts(), expected=events.expected(),
+        n_in_view=analysis.n_in_view, n_unseen=analysis.n_unseen, verdicts=events.verdicts(), expected=events.expected(),
         decisions=tuple(analysis.decisions), shadow=tuple(analysis.shadow),
         events={name: Column.of(values) for name, values in events.columns().items()} if len(events) else {},
         crops=Column.of(events.crops) if len(events.crops) else None,

@@ -11,7 +11,7 @@ from acquisition.microscope import Imaging
 from acquisition.pulses import HasPulseTimer, PulseReport, PulseTimer
 from acquisition.serial_sorter import SerialSorter
 from acquisition.sorter_beside import with_sorter
-from realtime.plugins import BUILT_IN, Plugin
+from realtime.plugins import Plugin
 from tests.simulated_rigs import opened
 
 WIDTH_MS = 0.3
@@ -99,8 +99,6 @@ TIMERS = {"simulated": simulated, "serial": serial, "beside": beside}
 
 @pytest.fixture(params=TIMERS)
 def sorting(request: pytest.FixtureRequest) -> Iterator[Sorting]:
-    if request.param == "simulated" and "flow_cell" not in BUILT_IN["microscope"]:
-        pytest.skip("there is no flow cell")
     yield from TIMERS[request.param]()
 
 
