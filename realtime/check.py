@@ -57,22 +57,17 @@ class Finding:
     @property
     def limit(self) -> float:
         """What was measured must reach this, or must not exceed it: the demand, with the reserve that is kept."""
-        return self.demanded * self._factor
+        return self.demanded / self.usable if self.more_is_better else self.demanded * self.usable
 
     @property
     def ok(self) -> bool:
         return self.measured >= self.limit if self.more_is_better else self.measured <= self.limit
 
-    @property
-    def _factor(self) -> float:
-        return 1 / self.usable if self.more_is_better else self.usable
-
     def words(self) -> str:
         """One line, with the limit that decides, and the advice below it if it is needed."""
         side = "at least" if self.more_is_better else "at most"
         verdict = "keeps up" if self.ok else "will not keep up"
-        of = "" if self.usable == 1 else f"({self._factor * 100:.0f} % of {self.demanded:.2f})"
-        line = f"{self.what:<17} {self.measured:>9.2f} {self.unit:<8}  needs {side:<8} {self.limit:>8.2f} {of:<18}  {verdict}"
+        line = f"{self.what:<17} {self.measured:>9.2f} {self.unit:<8}  needs {side:<8} {self.limit:>8.2f}  {verdict}"
         return line if self.ok else f"{line}\n    {self.advice}"
 
 

@@ -119,7 +119,11 @@ def summary_tables(summary: Mapping[str, Any]) -> list[Table]:
 def _counts_table(summary: Mapping[str, Any]) -> Table:
     table = Table(title="run", show_header=False, title_justify="left")
     for key, value in summary.items():
-        if key in ("events", "notices"):
+        if "sort" in summary and key == "events":
+            continue  # of tracks, that a sort has none of: its events are cells
+        if "sort" in summary and key == "frames_readable" and not value:
+            table.add_row(_label(key), "0: pixels are kept as recorder.images says")
+        elif key in ("events", "notices"):
             table.add_row(key, ", ".join(f"{count} {kind}" for kind, count in value.items()) or "none")
         elif not isinstance(value, (dict, list)):
             table.add_row(_label(key), Text(_words(value)))

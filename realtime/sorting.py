@@ -23,12 +23,12 @@ from realtime.latency import SORT_STAGES, Stamps
 from realtime.plugins import ConfigError
 from realtime.sort.classifying import LookClassifier, Pictures, classifier_of
 from realtime.sort.deciding import Planner, decisions_for
-from realtime.sort.events import SortEvents, drawn, events_of
+from realtime.sort.events import SortEvents, events_of
 from realtime.sort.evidence import SequentialTest
 from realtime.sort.gate import check_channel, check_scale, inside
 from realtime.sort.looks import NO_CELL, Looks, chosen, feature_names_of, rows_of
 from realtime.sort.settings import SortSettings
-from realtime.sort.verdicts import Verdict, judged
+from realtime.sort.verdicts import judged
 from realtime.sort.waiting import joined, not_yet_gone, only
 from realtime.sort.warm_up import warm_up
 from realtime.sort.watch import Watch
@@ -180,7 +180,6 @@ class Sorting:
         )  # fmt: skip
 
     def _with_pictures(self, events: SortEvents, cells: FlowCells) -> SortEvents:
-        kept = drawn(events.event_id, self.settings.crops_kept) | (events.verdict == Verdict.SORTED)
-        crops, rows = self._pictures.take(events.event_id, kept)
+        crops, rows = self._pictures.take(events.event_id, events.pictured(self.settings.crops_kept))
         self._pictures.keep(cells.id)
-        return events.with_pictures(crops, rows)
+        return events.with_pictures(crops, rows, glowing=self.settings.finder.polarity == "bright")

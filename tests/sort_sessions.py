@@ -38,12 +38,16 @@ class MadeUp:
     """Of all events."""
 
 
-def write_sort_session(folder: Path, n: int = 3_000, seed: int = 0, with_truth: bool = True) -> MadeUp:
-    """A session of `n` cells, every one seen."""
+def write_sort_session(
+    folder: Path, n: int = 3_000, seed: int = 0, with_truth: bool = True, dry: bool = False, beside_us: float = 0.0,
+    where: dict[str, list[float]] | None = None,
+) -> MadeUp:  # fmt: skip
+    """A session of `n` cells, every one seen; all are foretold too late by `beside_us`."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     sort = {
-        "gate": {"classes": ["white"]}, "flow": {"junction_um": 2_000.0, "speed_um_s": 100_000.0},
+        "dry": dry, "gate": {"classes": ["white"], "where": where or {}},
+        "flow": {"junction_um": 2_000.0, "speed_um_s": 100_000.0},
     }  # fmt: skip
     (folder / CONFIG).write_text(tomli_w.dumps({"config": {"sort": sort}}), "utf-8")
     wanted = rng.random(n) < 0.05
@@ -53,7 +57,7 @@ def write_sort_session(folder: Path, n: int = 3_000, seed: int = 0, with_truth: 
     y_um = rng.normal(0, 3, n)
     verdict = np.where(p_wanted > 0.95, 0, np.where(p_wanted > 0.01, 3, 2))
     verdict[(verdict == 0) & (rng.random(n) < 0.1)] = 7
-    arrival_ns = true_ns + np.rint(1e3 * error_us).astype(np.int64)
+    arrival_ns = true_ns + np.rint(1e3 * (error_us + beside_us)).astype(np.int64)
     numbers = np.cumsum(verdict == 0) - 1
     ids = np.array([f"{k}.sort.0" if v == 0 else None for k, v in zip(numbers, verdict, strict=True)], dtype=object)
     kept = (verdict == 0) | (np.arange(n) % 20 == 0)
@@ -78,7 +82,7 @@ def write_sort_session(folder: Path, n: int = 3_000, seed: int = 0, with_truth: 
     if with_truth:
         _write_truth(folder, true_ns, y_um, wanted, deflected)
     latency_ms = rng.gamma(4, 1.0, int(deflected.sum()))
-    _write_journal(folder, latency_ms)
+    _write_journal(folder, latency_ms[:0] if dry else latency_ms)
     return MadeUp(n, wanted, deflected, latency_ms, error_us)
 
 

@@ -101,8 +101,8 @@ def test_the_summary_of_a_sort(images: str, tmp_path: Path) -> None:
     assert sort["strips_unseen"] == 10
     assert sort["events_per_s"] == pytest.approx(8 / 0.016)
     assert sort["verdicts"] == {"sorted": 4, "unwanted": 2, "coincidence": 2}
-    assert sort["expected_purity"] == pytest.approx(0.99)
-    assert sort["expected_yield"] == pytest.approx(4 * 0.99 / (4 * 0.99 + 4 * 0.01))
+    assert sort["expected_purity_by_class_alone"] == pytest.approx(0.99)
+    assert sort["expected_yield_by_class_alone"] == pytest.approx(4 * 0.99 / (4 * 0.99 + 4 * 0.01))
     assert sort["pulses"] == {"done": 2, "late": 2}
     assert sort["pulses_not_fired"] == {"late: its moment passed … ms ago": 2}
     assert sort["scheduled"]["n"] == 4

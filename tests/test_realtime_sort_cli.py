@@ -15,7 +15,7 @@ from realtime.live import summary_tables
 from realtime.session.reader import SessionReader
 from realtime.session.sort_account import SortAccount
 from realtime.sort.live_sort import SortTable
-from realtime.sort.tables import binned, latency_table, true_table
+from realtime.sort.tables import binned, latency_table, quality_table
 from realtime.sort.tally import SortTally
 from realtime.sort.verdicts import Verdict
 from realtime.wire import Notice, OutcomeReached, Status, StripsSorted
@@ -41,7 +41,8 @@ def test_a_sort_ends_with_its_figures_and_a_report(dry: bool, reflexscope: Comma
     assert (answer.status, answer.err) == (0, "")
     for part in ("ran for 1 s as asked", "events per s", "verdict", "sort_report.png"):
         assert part in answer.out
-    assert ("pulses of a dry sort" in answer.out) == dry
+    assert ("would have been fired (dry)" in answer.out) == ("the dry sort would have been" in answer.out) == dry
+    assert "events                          │ none" not in answer.out
     assert (tmp_path / "s" / "sort_report.png").exists()
     messages = list(SessionReader(tmp_path / "s").records())
     looked = [message for message in messages if isinstance(message, StripsSorted)]
@@ -83,7 +84,7 @@ def test_a_log_gets_a_line_every_few_seconds() -> None:
     (line,) = (line for line in lines if "events/s" in line)
     assert "2204 events" in line
     assert "1 pulses fired   1 not fired" in line
-    assert "expected purity 99.0%" in line
+    assert "expected purity by class alone 99.0%" in line
     assert "ring 50%   7 stacks behind   skipped 2   lost 0" in line
     assert "error inference: 2 stacks [overwritten]" in lines
 
@@ -136,8 +137,8 @@ def test_the_summary_has_tables_of_the_sort() -> None:
 
 
 def test_the_truth_is_told_where_it_is_known() -> None:
-    text = _drawn(true_table({"true": {"cells": 4210.0, "purity": 0.967}, "arrival_error_us": {"abs_p99": 41.5}}))
-    for words in ("true cells", "4210", "true purity", "96.70%", "arrival error abs p99 (µs)", "41.5"):
+    text = _drawn(quality_table({"true": {"cells": 4210.0, "purity": 0.967}, "arrival_error_us": {"abs_p99": 41.5}}))
+    for words in ("true cells", "4210", "true purity", "96.70%", "99 % wrong by less than (µs)", "41.5"):
         assert words in text
 
 

@@ -98,6 +98,14 @@ def test_the_command(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(PNG)
 
 
+def test_figures_alone_draw_nothing(tmp_path: Path) -> None:
+    write_sort_session(tmp_path / "session", n=60)
+    done = CliRunner().invoke(app, ["sort-report", str(tmp_path / "session"), "--json", "-"])
+    assert done.exit_code == 0, done.output
+    assert msgspec.json.decode(done.stdout)["events"] == 60
+    assert not (tmp_path / "session" / report.NAME).exists()
+
+
 def cells(arrival_us: list[float], y_um: list[float], wanted: list[bool] | None = None) -> TrueCells:
     n = len(arrival_us)
     flags = np.array(wanted if wanted is not None else [False] * n)

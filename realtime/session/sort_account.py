@@ -22,7 +22,7 @@ class SortAccount:
         self.n_stacks = 0
         self.ledger = Ledger(SORT_STAGES)
         self.scheduled = Histogram()
-        self.skipped = self._strips = self._unseen = self._sightings = self._would_fire = 0
+        self.skipped = self._strips = self._unseen = self._sightings = self.would_fire = 0
         self._first_ns = self._last_ns = 0
         self.verdicts: Counter[str] = Counter()
         self.expected: dict[str, float] = defaultdict(float)
@@ -38,7 +38,7 @@ class SortAccount:
         self._strips += message.n_strips
         self._unseen += message.n_unseen
         self._sightings += message.n_sightings
-        self._would_fire += len(message.shadow)
+        self.would_fire += len(message.shadow)
         self.verdicts.update(message.verdicts)
         for name, value in message.expected.items():
             self.expected[name] += value
@@ -73,7 +73,7 @@ class SortAccount:
             **expected_figures(self.expected),
             "pulses": dict(self.pulses.most_common()),
             "pulses_not_fired": dict(self.reasons.most_common()),
-            **({"pulses_of_a_dry_sort": self._would_fire} if self._would_fire else {}),
+            **({"pulses_of_a_dry_sort": self.would_fire} if self.would_fire else {}),
             "scheduled": self.scheduled.summary(),
         }
 
@@ -83,13 +83,16 @@ class SortAccount:
 
 
 def expected_figures(expected: Mapping[str, float]) -> dict[str, float]:
-    """Purity and yield as they follow from the probabilities alone; without a cell to judge them by, none."""
+    """Purity and yield by class alone, as if no neighbour were deflected and no pulse late; without a cell, none.
+
+    What follows from arrivals and pulses too, a report says (realtime/sort/figures.py).
+    """
     figures = {}
     right = expected.get("sorted_wanted", 0.0)
     if expected.get("sorted", 0.0):
-        figures["expected_purity"] = round(right / expected["sorted"], 4)
+        figures["expected_purity_by_class_alone"] = round(right / expected["sorted"], 4)
     if expected.get("wanted", 0.0):
-        figures["expected_yield"] = round(right / expected["wanted"], 4)
+        figures["expected_yield_by_class_alone"] = round(right / expected["wanted"], 4)
     return figures
 
 

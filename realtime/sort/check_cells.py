@@ -9,6 +9,7 @@ import numpy as np
 
 from acquisition.clock import NS_PER_MS, NS_PER_S, Clock
 from acquisition.frame import Frame, FrameHeader
+from models.cells import Floats
 from realtime.check import Finding, Remark
 from realtime.config import RunConfig
 from realtime.sort.evidence import SUREST, SequentialTest
@@ -18,8 +19,8 @@ from realtime.sorting import Sorting
 POLARITIES = ("dark", "bright")
 FEW, MANY = 0.1, 1.5
 """Times `events_per_s`: below and above, the config and the rig do not say the same."""
-LEAST_WANTED = 5.0
-"""So many wanted cells must be expected among those that were seen, before it tells anything that none was sure enough."""
+LEAST_WANTED, SURE_SHARE = 10.0, 0.5
+"""Where so many wanted cells are to be expected among those that were seen, this share of them should be sure enough."""
 
 
 @dataclass(frozen=True)
@@ -27,25 +28,27 @@ class Looked:
     """Stacks that a sort has looked at."""
 
     times_ms: list[float]
-    n_events: int
     seconds: float
     """Of the strips in which cells could be found."""
-    most_llr: float
-    """Most evidence for a wanted cell; -inf without any cell."""
+    llr: Floats
+    """Evidence of each cell for being wanted."""
+
+    @property
+    def n_events(self) -> int:
+        return len(self.llr)
 
 
 def looked(sorting: Sorting, frames: Iterable[Frame], strip_ms: float, clock: Clock) -> Looked:
     """What a fresh sort makes of these stacks."""
-    times_ms, n_events, n_strips, most_llr = [], 0, 0, -math.inf
+    times_ms, llr, n_strips = [], [np.empty(0)], 0
     for frame in frames:
         began_ns = clock.now_ns()
         analysis = sorting.look(frame)
         times_ms.append((clock.now_ns() - began_ns) / NS_PER_MS)
         if analysis is not None:
-            n_events += len(analysis.events)
+            llr.append(analysis.events.llr)
             n_strips += len(frame.header.strips_t_ns) - analysis.n_unseen
-            most_llr = float(np.max(analysis.events.llr, initial=most_llr))
-    return Looked(times_ms, n_events, n_strips * strip_ms / 1000, most_llr)
+    return Looked(times_ms, n_strips * strip_ms / 1000, np.concatenate(llr))
 
 
 def cell_remark(config: RunConfig, sorting: Sorting, frames: list[Frame], real: Looked, clock: Clock) -> Remark:
@@ -59,7 +62,12 @@ def cell_remark(config: RunConfig, sorting: Sorting, frames: list[Frame], real: 
     rate = real.n_events / real.seconds
     told = f"{rate:.3g} a second on the rig, where sort.events_per_s says {settings.events_per_s:g}"
     if rate > MANY * settings.events_per_s:
-        return Remark(what, f"{told}: give it what really passes, for the rest of this check asks for that", ok=True)
+        return Remark(
+            what,
+            f"{told}: give it what really passes, for the rest of this check asks for that (or [sort.flow] is wrong, and cells "
+            "are counted several times)",
+            ok=True,
+        )
     if rate >= FEW * settings.events_per_s:
         return Remark(what, told, ok=True)
     for polarity in POLARITIES:
@@ -87,13 +95,13 @@ def evidence_findings(sorting: Sorting, header: FrameHeader, real: Looked) -> li
     findings: list[Finding | Remark] = [
         Finding("evidence", most_evidence(test, n_looks), test.upper, "nats", True, advice, usable=1.0)
     ]
-    n_wanted = real.n_events * settings.gate.wanted_share
-    if n_wanted >= LEAST_WANTED and real.most_llr < test.upper:
+    n_wanted, n_sure = real.n_events * settings.gate.wanted_share, int(np.count_nonzero(real.llr >= test.upper))
+    if n_wanted >= LEAST_WANTED and n_sure < SURE_SHARE * n_wanted:
         text = (
-            f"none of the {real.n_events} cells that passed would be sorted, though about {n_wanted:.0f} should be wanted: "
-            f"{asked}, the surest had {real.most_llr:.3g}. If wanted cells were among them, {cure}"
+            f"{n_sure} of the {real.n_events} cells that passed, though about {n_wanted:.0f} should be wanted: {asked}, and the "
+            f"surest had {real.llr.max():.3g}. If that many wanted cells were among them, {cure}"
         )
-        findings.append(Remark("surest cell", text, ok=True))
+        findings.append(Remark("sure enough", text, ok=True))
     return findings
 
 

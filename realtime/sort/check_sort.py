@@ -32,8 +32,8 @@ from realtime.sorting import Sorting
 
 N_STACKS = 50
 """Crowded ones that are timed, after those from which the background is learned."""
-LEAST_CELLS, MOST_STACKS = 40, 3000
-"""Crowded stacks go on until so many cells have passed, or until there are so many."""
+LEAST_CELLS, MOST_STRIPS = 20, 3000
+"""Crowded stacks go on until so many cells have passed, or until there are so many strips."""
 FRAMES_BYTES = 200e6
 """Stacks as filmed, in memory: the cells in them are counted."""
 N_EDGES, EDGE_MS = 200, 1.0
@@ -129,8 +129,9 @@ def _crowd_looked(config: RunConfig, tried: Rehearsed, sorting: Sorting, stack_m
     """Stacks with as many cells as are to pass; `seconds` are those in which they did."""
     assert config.sort is not None
     needed = math.ceil(LEAST_CELLS / config.sort.events_per_s * 1000 / stack_ms)
-    n_stacks = max(N_STACKS, min(needed, MOST_STACKS))
-    crowd = crowded(tried.frames[-1], config.sort, config.imaging.interval_ms, n_stacks)
+    most = MOST_STRIPS // len(tried.frames[-1].header.strips_t_ns)
+    n_stacks = max(N_STACKS, min(needed, most))
+    crowd = crowded(tried.frames, config.sort, config.imaging.interval_ms, n_stacks)
     fresh = Sorting(config.sort, sorting.classifier, clock)
     return replace(
         looked(fresh, crowd, config.imaging.interval_ms, clock), seconds=n_stacks * stack_ms / 1000

@@ -21,7 +21,7 @@ from realtime.running import (
 )
 from realtime.session.disk import EVENTS
 from realtime.sort.live_sort import SortTable
-from realtime.sort.tables import true_table
+from realtime.sort.tables import quality_table
 
 app = typer.Typer()
 
@@ -44,20 +44,21 @@ def sort(
             f"{config_path} has no section [sort], so there is nothing to sort by; add one (hardware_configs/README.md), "
             "or use `reflexscope run`"
         )
-    folder, ended_ok, reason = run_to_the_end(config, out, duration, inline, SortTable(console))
+    folder, ended_ok, reason = run_to_the_end(config, out, duration, inline, SortTable(console, config.sort.dry))
     if any((folder / EVENTS).glob("part-*")):
         _report(folder)
     leave(folder, ended_ok, reason)
 
 
 def _report(folder: Path) -> None:
-    """The picture where it can be drawn, and, of a simulated sort, how good it really was."""
+    """How good it was, and the picture where it can be drawn."""
     from realtime.sort.figures import sort_figures
     from realtime.sort.report import can_draw, write_sort_report
-    from realtime.sort.true_cells import PASSED
 
-    if (folder / PASSED).is_dir():
-        console.print(true_table(sort_figures(folder)))
+    figures = sort_figures(folder)
+    console.print(quality_table(figures))
+    if "warning" in figures:
+        say(f"warning: {figures['warning']}")
     say(
         f"report: {write_sort_report(folder)}"
         if can_draw()

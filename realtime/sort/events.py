@@ -21,6 +21,10 @@ Pictures8 = npt.NDArray[np.uint8]
 NO_PULSE = -1
 CROP_BACKGROUND = 200
 """Grey value of the background in recorded crops: a pixel is this times what the cell lets through."""
+GLOW_BACKGROUND = 40
+"""The same of cells that shine: the brightest pixel of each is white, for contrast on a dark ground has no upper limit."""
+NEARLY = (Verdict.UNDECIDED, Verdict.UNCERTAIN_ARRIVAL, Verdict.COINCIDENCE, Verdict.GATE_BUSY, Verdict.TOO_LATE)
+"""Cells that might have been sorted: people ask to see these."""
 HASH = np.uint64(0x9E3779B97F4A7C15)
 """2⁶⁴ divided by the golden ratio: multiples of it are spread evenly (Knuth, TAOCP 3, 6.4)."""
 
@@ -72,19 +76,24 @@ class SortEvents:
         return {verdict.word: int(counts[verdict]) for verdict in Verdict if counts[verdict]}
 
     def expected(self) -> dict[str, float]:
-        """Sums of probabilities: `wanted` among all cells, and among the `sorted` how many are wanted."""
+        """Sums of probabilities: `wanted` among all cells in the gate, and among the `sorted` how many are wanted."""
         is_sorted = (self.verdict == Verdict.SORTED) | (self.verdict == Verdict.WITH_ANOTHER)
         return {
-            "wanted": float(self.p_wanted.sum()),
+            "wanted": float(self.p_wanted[self.verdict != Verdict.OUTSIDE_GATE].sum()),
             "sorted": float(np.count_nonzero(is_sorted)),
             "sorted_wanted": float(self.p_wanted[is_sorted].sum()),
         }
 
-    def with_pictures(self, crops: Sequence[Crops], rows: Sequence[int]) -> "SortEvents":
-        """The same with pictures of the cells in `rows`."""
+    def pictured(self, share: float) -> npt.NDArray[np.bool_]:
+        """Whose pictures are kept: those that were or might have been sorted, and this share of the others."""
+        return drawn(self.event_id, share) | np.isin(self.verdict, (Verdict.SORTED, *NEARLY))
+
+    def with_pictures(self, crops: Sequence[Crops], rows: Sequence[int], glowing: bool = False) -> "SortEvents":
+        """The same with pictures of the cells in `rows`; `glowing`: they are brighter than the background."""
         if not rows:
             return self
-        return replace(self, crops=as_pictures(np.stack(crops)), crop_rows=np.array(rows, np.intp))
+        pictures = glowing_pictures(np.stack(crops)) if glowing else as_pictures(np.stack(crops))
+        return replace(self, crops=pictures, crop_rows=np.array(rows, np.intp))
 
 
 def events_of(
@@ -126,3 +135,10 @@ def drawn(event_id: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.bool_
 def as_pictures(crops: Crops) -> npt.NDArray[np.uint8]:
     """Crops as the classifier sees them, (background − pixel) / background, as pictures with a grey background."""
     return np.clip(np.rint(CROP_BACKGROUND * (1 - crops)), 0, 255).astype(np.uint8)
+
+
+def glowing_pictures(crops: Crops) -> npt.NDArray[np.uint8]:
+    """Crops of cells that shine, (pixel − background) / background, each on a dark ground up to its brightest pixel."""
+    brightest = np.maximum(crops.max(axis=(1, 2), keepdims=True), np.float32(1e-6))
+    shares: Crops = crops / brightest
+    return np.clip(np.rint(GLOW_BACKGROUND + (255 - GLOW_BACKGROUND) * shares), 0, 255).astype(np.uint8)

@@ -32,6 +32,8 @@ class SortState:
     behind: float = 0
     ring_fill: float = 0.0
     lost: int = 0
+    planned: float = 0
+    """Pulses."""
 
     @classmethod
     def of_status(cls, status: Status) -> "SortState":
@@ -42,16 +44,18 @@ class SortState:
         return cls(
             status.t_ns, status.state, sum(verdicts.values()), verdicts, expected_figures(sums),
             figure("inference_skipped", 0.0), figure("stacks_behind", 0.0), figure("ring_fill", 0.0), status.lost,
+            figure(f"{FIGURE}pulses", 0.0),
         )  # fmt: skip
 
-    def parts(self, events_per_s: float, account: SortAccount) -> list[str]:
+    def parts(self, events_per_s: float, account: SortAccount, dry: bool) -> list[str]:
         """In words, as short as they may be."""
         fired, aborted = account.pulses["done"], account.pulses.total() - account.pulses["done"]
         scheduled = account.scheduled
-        times = f"{scheduled.quantile_ms(0.5):.1f}/{scheduled.quantile_ms(0.99):.1f} ms"
+        times = f"half within {scheduled.quantile_ms(0.5):.1f}, 99 % within {scheduled.quantile_ms(0.99):.1f} ms"
+        pulses = [f"{fired} pulses fired", f"{aborted} not fired", f"scheduled: {times}"]
         return [
-            self.state, f"{events_per_s:.0f} events/s", f"{self.events:.0f} events", f"{fired} pulses fired",
-            f"{aborted} not fired", f"scheduled p50/p99 {times}",
+            self.state, f"{events_per_s:.0f} events/s", f"{self.events:.0f} events",
+            *([f"{self.planned:.0f} pulses would have been fired (dry)"] if dry else pulses),
             *(f"{name.replace('_', ' ')} {value:.1%}" for name, value in self.expected.items()),
             f"ring {self.ring_fill:.0%}", f"{self.behind:.0f} stacks behind", f"skipped {self.skipped:.0f}",
             f"lost {self.lost}",
@@ -61,8 +65,9 @@ class SortState:
 class SortTable(StatusLine):
     """Takes in the messages of a sort and shows how it is."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, dry: bool = False) -> None:
         super().__init__(console)
+        self._dry = dry
         self._account = SortAccount()
         self._since = self._state = SortState(0, "starting", 0, {})
         self._events_per_s = 0.0
@@ -83,11 +88,14 @@ class SortTable(StatusLine):
     def _of_account(self, t_ns: int) -> SortState:
         account = self._account
         expected = expected_figures(account.expected)
-        return SortState(t_ns, "running", account.verdicts.total(), account.verdicts, expected, account.skipped)
+        return SortState(
+            t_ns, "running", account.verdicts.total(), account.verdicts, expected, account.skipped,
+            planned=account.would_fire,
+        )  # fmt: skip
 
     def _see(self, state: SortState) -> None:
         self._measure(state)
-        parts = state.parts(self._events_per_s, self._account)
+        parts = state.parts(self._events_per_s, self._account, self._dry)
         self._print(parts, state.t_ns, lambda: self._picture(parts, state))
 
     def _measure(self, now: SortState) -> None:
@@ -101,6 +109,8 @@ class SortTable(StatusLine):
 
     def _picture(self, parts: list[str], state: SortState) -> RenderableType:
         account = self._account
-        tables = [verdict_table(state.verdicts), pulse_table(account.pulses, account.reasons)]
-        tables.append(latency_table(account.scheduled))
+        would_fire = round(state.planned) if self._dry else 0
+        tables = [verdict_table(state.verdicts), pulse_table(account.pulses, account.reasons, would_fire)]
+        if not self._dry:
+            tables.append(latency_table(account.scheduled))
         return Group(Text(fitted(parts, self._console.width)), Columns(tables))

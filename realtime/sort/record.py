@@ -1,7 +1,7 @@
 """A recorded sort, read back: its cells, what became of their pulses, and, where it is known, the truth."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -12,11 +12,13 @@ from acquisition.clock import NS_PER_MS
 from acquisition.commands import PulseSorter
 from acquisition.frame import FrameHeader
 from models.cells import Floats
+from models.features_only import PARTICLE
 from realtime.session.disk import EVENTS, RecordingError
 from realtime.session.reader import SessionReader
 from realtime.session.tables import Columns, read_parts
-from realtime.sort.settings import SortSettings
-from realtime.sort.true_cells import TrueCells, read_true_cells
+from realtime.sort.deflected import Spans, caught, spans_of
+from realtime.sort.settings import SortGate, SortSettings
+from realtime.sort.true_cells import NOBODY, TrueCells, matched, read_true_cells
 from realtime.wire import FrameReady, OutcomeReached, StripsSorted
 
 SORTED = ("sorted", "with_another")
@@ -52,6 +54,10 @@ class SortRecord:
     pulses: Pulses
     truth: TrueCells | None
     """Those that entered after the first event: before, the finder learns the background, and finds nobody."""
+    cell: npt.NDArray[np.intp]
+    """The true cell of each event `[E]`, or NOBODY."""
+    fired: Spans
+    """Pulses that were fired; those of a dry sort that would have been, and the truth has those as deflected who were there."""
 
     def __len__(self) -> int:
         return len(self.events["event_id"])
@@ -60,6 +66,11 @@ class SortRecord:
     def sorted_rows(self) -> npt.NDArray[np.bool_]:
         """Cells `[E]` for which a pulse was planned, of their own or another's."""
         return np.isin(self.events["verdict"].astype(str), SORTED)
+
+    @property
+    def p_wanted(self) -> Floats:
+        """Probability `[E]` to be wanted: of the class, and 0 for who was measured outside the gate's ranges."""
+        return np.where(outside(self.events, self.settings.gate), 0.0, self.events["p_wanted"])
 
 
 def read_sort(session: Path) -> SortRecord:
@@ -70,10 +81,45 @@ def read_sort(session: Path) -> SortRecord:
     events = read_parts(session / EVENTS)
     if strip is not None:
         events["y_um"] = (events["y_px"] - (strip.height_px - 1) / 2) * strip.um_per_px
-    truth = read_true_cells(session, settings) if strip is not None else None
-    if truth is not None:
-        truth = truth.since(int(events["last_ns"].min()))
-    return SortRecord(session.resolve().name, settings, events, pulses, truth)
+    has_fired = (
+        _has_pulse(events) if settings.dry else np.isin(_ids(events), pulses.decision_id[pulses.status == "done"])
+    )
+    fired = spans_of(events, has_fired, settings.pulse.delay_ms)
+    truth, cell = None, np.full(len(events["event_id"]), NOBODY, np.intp)
+    if strip is not None and (told := read_true_cells(session, settings)) is not None:
+        truth = told.since(int(events["last_ns"].min()))
+        cell = matched(events, truth)
+        truth = _as_measured(truth, cell, events, settings.gate)
+        truth = replace(truth, deflected=caught(truth.arrival_ns, fired)) if settings.dry else truth
+    return SortRecord(session.resolve().name, settings, events, pulses, truth, cell, fired)
+
+
+def outside(events: Columns, gate: SortGate) -> npt.NDArray[np.bool_]:
+    """Cells `[E]` that were measured outside the gate's ranges; those that were never seen whole may be inside."""
+    is_outside = np.zeros(len(events["event_id"]), np.bool_)
+    for name, (low, high) in gate.where.items():
+        is_outside |= (events[name] < low) | (events[name] > high)
+    return is_outside
+
+
+def _as_measured(truth: TrueCells, cell: npt.NDArray[np.intp], events: Columns, gate: SortGate) -> TrueCells:
+    """True cells that were measured only outside the gate's ranges are not wanted; of what is no kind, those inside are."""
+    known, is_outside = cell != NOBODY, outside(events, gate)
+    inside = np.unique(cell[known & ~is_outside])
+    wanted = truth.wanted.copy()
+    wanted[np.setdiff1d(cell[known & is_outside], inside)] = False
+    if PARTICLE in gate.classes:
+        wanted[inside] = True
+    return replace(truth, wanted=wanted)
+
+
+def _has_pulse(events: Columns) -> npt.NDArray[np.bool_]:
+    return np.array([each is not None for each in events["decision_id"]], np.bool_)
+
+
+def _ids(events: Columns) -> npt.NDArray[np.str_]:
+    """Of the pulse of each event; empty without one."""
+    return np.array([each or "" for each in events["decision_id"]], np.str_)
 
 
 def _settings(reader: SessionReader) -> SortSettings:

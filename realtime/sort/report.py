@@ -11,10 +11,10 @@ from realtime.sort.report_crops import crop_rows
 from realtime.sort.report_curves import arrival_panel, curve_panel
 from realtime.sort.report_gate import gate_panel
 from realtime.sort.report_times import latency_panel, verdict_panel
-from realtime.sort.report_words import headline, second_line
+from realtime.sort.report_words import headline, second_line, third_line
 
 NAME = "sort_report.png"
-INK, PALE = "#222222", "#777777"
+INK, PALE, ALARM = "#222222", "#777777", "#CC0000"
 SIZE_INCHES, DPI = (15.0, 11.0), 110
 
 
@@ -40,8 +40,9 @@ def page_of(record: SortRecord, figures: dict[str, Any]) -> Any:
     page = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
     page.text(0.03, 0.972, headline(record, figures), fontsize=17, weight="bold", color=INK, va="top")
     page.text(0.03, 0.936, second_line(record, figures), fontsize=12, color=PALE, va="top")
+    page.text(0.03, 0.911, third_line(figures), fontsize=11, color=ALARM if "warning" in figures else PALE, va="top")
     grid = page.add_gridspec(
-        3, 3, left=0.065, right=0.975, top=0.865, bottom=0.035, height_ratios=(1.0, 1.0, 0.42), hspace=0.42, wspace=0.3
+        3, 3, left=0.065, right=0.975, top=0.855, bottom=0.035, height_ratios=(1.0, 1.0, 0.42), hspace=0.42, wspace=0.3
     )
     gate_panel(_dressed(page.add_subplot(grid[0, 0:2])), record)
     verdict_panel(_dressed(page.add_subplot(grid[0, 2])), figures)

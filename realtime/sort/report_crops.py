@@ -12,11 +12,15 @@ from realtime.sort.report_words import verdict_words
 
 ACROSS = 24
 """Pictures in a row."""
+LONG = 12
+"""Letters that are wider than a picture."""
+CLEAR = ("unwanted", "outside_gate", "too_few_looks")
+"""Verdicts that nobody doubts, or whose cells were never seen whole."""
 
 
 def crop_rows(page: Any, place: Any, record: SortRecord) -> None:
     """Two rows of pictures, if there are any."""
-    grid = place.subgridspec(2, ACROSS + 2, hspace=0.45, wspace=0.1)
+    grid = place.subgridspec(2, ACROSS + 2, hspace=0.7, wspace=0.1)
     for number, (title, rows) in enumerate(
         (("sorted", _sorted(record)), ("not sorted,\nnearest first", _nearly(record)))
     ):
@@ -41,8 +45,10 @@ def _picture(axes: Any, record: SortRecord, row: int) -> None:
     for spine in axes.spines.values():
         spine.set_color(COLOURS.get(verdict, OTHER))
         spine.set_linewidth(2.0)
-    shown = "" if verdict == "sorted" else f"\n{verdict_words(verdict)}"
-    axes.set_title(f"{record.events['p_wanted'][row]:.3f}{shown}", fontsize=6.5, pad=2, color="#555555")
+    words = verdict_words(verdict)
+    words = words if len(words) < LONG else words.replace(" ", "\n")
+    shown = "" if verdict == "sorted" else f"\n{words}"
+    axes.set_title(f"{record.events['p_wanted'][row]:.3f}{shown}", fontsize=5.8, pad=2, color="#555555")
 
 
 def _sorted(record: SortRecord) -> npt.NDArray[np.intp]:
@@ -52,10 +58,11 @@ def _sorted(record: SortRecord) -> npt.NDArray[np.intp]:
 
 
 def _nearly(record: SortRecord) -> npt.NDArray[np.intp]:
-    """Those that missed the threshold least."""
+    """Those that were not clear first, and of them those nearest to the threshold."""
     rows = np.flatnonzero(_kept(record) & ~record.sorted_rows)
     short = logit(np.array(thresholds(record)[1])) - logit(record.events["p_wanted"][rows])
-    return rows[np.argsort(np.abs(short), kind="stable")[:ACROSS]]
+    is_clear = np.isin(record.events["verdict"][rows].astype(str), CLEAR)
+    return rows[np.lexsort((np.abs(short), is_clear))[:ACROSS]]
 
 
 def _kept(record: SortRecord) -> npt.NDArray[np.bool_]:

@@ -79,6 +79,12 @@ def thresholds(record: SortRecord) -> tuple[float, float]:
     return 1 / (1 + math.exp(-lower)), 1 / (1 + math.exp(-upper))
 
 
+def nothing(axes: Any, why: str) -> None:
+    """Words in the place of a panel that has nothing to show."""
+    axes.axis("off")
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", fontsize=11, color="#777777")
+
+
 def logit(p: Floats) -> Floats:
     """Finite, for drawing."""
     inside = np.clip(p, LEAST_P, 1 - LEAST_P)

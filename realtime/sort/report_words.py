@@ -6,25 +6,38 @@ from realtime.sort.record import SortRecord
 
 
 def headline(record: SortRecord, figures: dict[str, Any]) -> str:
-    """What was sorted out of what."""
+    """Pulses that were fired, and whom they were meant for."""
+    pulses = "pulse" if figures["fired"] == 1 else "pulses"
+    fired = (
+        f"Dry sort: {figures['fired']:,} {pulses} would have been"
+        if figures["dry"]
+        else f"{figures['fired']:,} {pulses}"
+    )
     classes = " or ".join(record.settings.gate.classes)
-    dry = ", dry: no pulse was fired" if record.settings.dry else ""
-    return f"{figures['sorted']:,} of {figures['events']:,} cells sorted as {classes}{dry}"
+    return f"{fired} fired for {figures['meant']:,} of {figures['events']:,} cells, as {classes}"
 
 
 def second_line(record: SortRecord, figures: dict[str, Any]) -> str:
-    """How pure and complete, as expected and in truth, and how fast."""
+    """How pure and complete, as expected and in truth, and how fast; of a dry sort, as if its pulses had been fired."""
     parts = [record.name]
     if "events_per_s" in figures:
         parts.append(f"{figures['events_per_s']:,.0f} cells/s for {figures['seconds']:,.1f} s")
-    for kind in ("expected", "true"):
-        shares = figures.get(kind, {})
-        words = [f"{name} {percent(shares[name])}" for name in ("purity", "yield") if name in shares]
-        if "enrichment" in shares:
-            words.append(f"enrichment {shares['enrichment']:.3g}×")
+    for kind, name in (("expected", "expected"), ("by class alone", "expected_by_class_alone"), ("true", "true")):
+        shares = figures.get(name, {})
+        words = [f"{each} {percent(shares[each])}" for each in ("purity", "yield") if each in shares]
         if words:
-            parts.append(f"{kind} " + ", ".join(words))
+            parts.append(f"{kind}: " + ", ".join(words))
     return "   ·   ".join(parts)
+
+
+def third_line(figures: dict[str, Any]) -> str:
+    """What makes it no success, or else how to read the second."""
+    if "warning" in figures:
+        return str(figures["warning"])
+    words = f"wanted: {figures['wanted_are']}"
+    if "expected_by_class_alone" in figures:
+        words += ". Expected: with neighbours, as far as seen apart from the sorted cell; by class alone: without any"
+    return words
 
 
 def percent(share: float) -> str:

@@ -89,7 +89,7 @@ class SortSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     crops_per_stack: AtLeastOne = 256
     """The network looks at no more cells in one stack, so that a crowd cannot make it late; first looks go first."""
     crops_kept: Share = 0.02
-    """Share of the cells that are not sorted whose pictures are recorded; those of sorted ones always are."""
+    """Share of the other cells whose pictures are recorded; those that were or might have been sorted always are."""
     dry: bool = False
     """Record the pulses that would be fired, fire none."""
 

@@ -13,6 +13,34 @@ from realtime.sort.verdicts import Verdict
 EDGES_MS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 BAR_WIDTH = 24
 SHARES = ("purity", "yield", "followed")
+WORDS: dict[str, dict[str, str]] = {
+    "expected": {"purity": "expected purity", "yield": "expected yield", "enrichment": "expected enrichment"},
+    "expected_by_class_alone": {
+        "purity": "expected purity by class alone, without neighbours",
+        "yield": "expected yield by class alone",
+    },
+    "true": {
+        "purity": "true purity",
+        "yield": "true yield",
+        "enrichment": "true enrichment",
+        "cells": "true cells that passed",
+        "wanted": "true wanted cells",
+        "deflected": "true cells in the pulses",
+        "followed": "true cells that were followed",
+        "events_of_no_cell": "events that are no true cell",
+    },
+    "arrival_error_us": {
+        "n": "sorted cells whose true arrival is known",
+        "median": "arrival foretold − true: median (µs)",
+        "sd": "its standard deviation (µs)",
+        "abs_p50": "half of them wrong by less than (µs)",
+        "abs_p99": "99 % wrong by less than (µs)",
+        "abs_p99_9": "99.9 % wrong by less than (µs)",
+        "abs_max": "the worst wrong by (µs)",
+        "standard_errors_sd": "errors, times those foretold (1: honest)",
+    },
+}
+"""Figures for people, by their names in JSON."""
 MEANINGS = {verdict.word: verdict.meaning for verdict in Verdict}
 
 
@@ -20,7 +48,7 @@ def sort_tables(sort: Mapping[str, Any]) -> Iterator[Table]:
     """The table `sort` of summary.json."""
     yield _counts_table(sort)
     yield verdict_table(sort["verdicts"], explained=True)
-    yield pulse_table(sort["pulses"], sort["pulses_not_fired"])
+    yield pulse_table(sort["pulses"], sort["pulses_not_fired"], sort.get("pulses_of_a_dry_sort", 0))
 
 
 def verdict_table(verdicts: Mapping[str, float], explained: bool = False) -> Table:
@@ -35,10 +63,13 @@ def verdict_table(verdicts: Mapping[str, float], explained: bool = False) -> Tab
     return table
 
 
-def pulse_table(pulses: Mapping[str, int], not_fired: Mapping[str, int]) -> Table:
-    """Pulses that were fired, and those that were not by their reasons."""
+def pulse_table(pulses: Mapping[str, int], not_fired: Mapping[str, int], would_fire: int = 0) -> Table:
+    """Pulses that were fired, or, in a dry sort, would have been, and those that were not by their reasons."""
     table = _table("pulses", "outcome", ("pulses",))
-    table.add_row("fired", str(pulses.get("done", 0)))
+    if would_fire:
+        table.add_row("would have been fired (dry)", str(would_fire))
+    else:
+        table.add_row("fired", str(pulses.get("done", 0)))
     for reason, n in not_fired.items():
         table.add_row(reason, str(n))
     return table
@@ -47,20 +78,24 @@ def pulse_table(pulses: Mapping[str, int], not_fired: Mapping[str, int]) -> Tabl
 def latency_table(scheduled: Histogram) -> Table:
     """From the end of exposure of a cell's last strip to the moment when its pulse was scheduled."""
     p50, p99 = scheduled.quantile_ms(0.5), scheduled.quantile_ms(0.99)
-    table = _table(f"scheduled after: p50 {p50:.2f} ms, p99 {p99:.2f} ms", "ms", ("pulses",))
+    table = _table(f"scheduled: half within {p50:.2f} ms, 99 % within {p99:.2f} ms", "ms", ("pulses",))
     table.add_column("share")
     for label, n in binned(scheduled):
         table.add_row(label, str(n), "█" * round(BAR_WIDTH * n / max(1, scheduled.n)))
     return table
 
 
-def true_table(figures: Mapping[str, Any]) -> Table:
-    """What the sorter really deflected, of the figures of a simulated sort (realtime/sort/figures.py)."""
-    table = Table(title="truth", show_header=False, title_justify="left")
-    for key, value in figures.get("true", {}).items():
-        table.add_row(f"true {key.replace('_', ' ')}", f"{value:.2%}" if key in SHARES else f"{value:.4g}")
-    for key, value in figures.get("arrival_error_us", {}).items():
-        table.add_row(f"arrival error {key.replace('_', ' ')} (µs)", f"{value:.4g}")
+def quality_table(figures: Mapping[str, Any]) -> Table:
+    """How pure and complete a sort was (realtime/sort/figures.py), as expected and, if it was simulated, in truth."""
+    title = "how good the dry sort would have been" if figures.get("dry") else "how good the sort was"
+    table = Table(title=title, show_header=False, title_justify="left")
+    if "wanted_are" in figures:
+        table.add_row("wanted", figures["wanted_are"])
+    for part, names in WORDS.items():
+        for key, words in names.items():
+            if key in (values := figures.get(part, {})):
+                shown = f"{values[key]:.2%}" if key in SHARES else f"{values[key]:.4g}"
+                table.add_row(words, shown)
     return table
 
 
@@ -85,9 +120,9 @@ def _counts_table(sort: Mapping[str, Any]) -> Table:
             table.add_row(key.replace("_", " "), words)
     scheduled = sort["scheduled"]
     if scheduled["n"]:
-        named = {"p50": "p50_ms", "p99": "p99_ms", "max": "max_ms"}
-        words = ", ".join(f"{name} {scheduled[key]:.2f}" for name, key in named.items())
-        table.add_row("pulse scheduled after (ms)", words)
+        named = {"half": "p50_ms", "99 %": "p99_ms", "all": "max_ms"}
+        words = ", ".join(f"{name} within {scheduled[key]:.2f}" for name, key in named.items())
+        table.add_row("pulses scheduled (ms)", words)
     return table
 
 

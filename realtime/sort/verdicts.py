@@ -40,7 +40,7 @@ MEANINGS = {
     Verdict.UNWANTED: "the evidence says that it is not of the wanted classes",
     Verdict.UNDECIDED: "the evidence was not enough, either way, when it left the view",
     Verdict.OUTSIDE_GATE: "of a wanted class, but a measured feature is outside its range",
-    Verdict.TOO_FEW_LOOKS: "classified in fewer strips than the gate asks for",
+    Verdict.TOO_FEW_LOOKS: "classified in fewer strips than the gate asks for; in none if it was never seen whole",
     Verdict.UNCERTAIN_ARRIVAL: "wanted, but its arrival at the junction is too uncertain for the pulse",
     Verdict.COINCIDENCE: "wanted, but a cell that is not, or that nobody saw, might be deflected with it",
     Verdict.GATE_BUSY: "wanted, but the gate is open or recovers just then for another",

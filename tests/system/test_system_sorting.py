@@ -158,6 +158,6 @@ def test_an_interrupted_sort_ends_well(tmp_path: Path) -> None:
         command.interrupt()
         status, said, complaints = command.end()
     assert (status, complaints) == (0, "")
-    for words in ("Ctrl-C", "events per s", "fired", "pulse scheduled after"):
+    for words in ("Ctrl-C", "events per s", "fired", "pulses scheduled (ms)"):
         assert words in said
     assert_all_looked_at(Recorded(out))
