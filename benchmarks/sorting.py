@@ -70,9 +70,10 @@ def throughput(report: Report) -> None:
     report.table(
         "Sorting: rates that two cores hold",
         "Strips of 64×256 in stacks of 4 ms, separate processes, simulation included. `scheduled` is from the end of exposure of "
-        f"a cell's last strip until its pulse was checked and scheduled. Held: p99 below {P99_MS:g} ms, every strip analysed.",
+        f"a cell's last strip until its pulse was checked and scheduled. Held: p99 below {P99_MS:g} ms, no "
+        "stack lost by the camera or skipped by inference, so every strip analysed, in order.",
         ("strips/s", "cells/s asked", "cells/s judged", "s", "pulses", "late", "scheduled p50", "p99", "p99.9", "max ms",
-         "strips lost", "stacks skipped", "held"),
+         "stacks lost", "stacks skipped", "held"),
         rows,
     )  # fmt: skip
 
