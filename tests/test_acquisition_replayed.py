@@ -21,7 +21,7 @@ from acquisition.microscope import Imaging, MicroscopeError
 from acquisition.replayed.microscope import ReplayedMicroscope
 from acquisition.replayed.movies import open_movie
 from acquisition.replayed.recorded import FACTS, FACTS_GROUP, MovieError, text_of, text_row
-from tests.polling import next_frame, next_frames
+from tests.polling import next_frame, next_frames, wait_until
 
 Stack = npt.NDArray[np.generic]
 HELA = Path(__file__).parents[1] / "hardware_configs" / "movies" / "hela_h2b" / "hela_h2b.tif"
@@ -266,7 +266,7 @@ def test_a_damaged_movie_is_refused_in_words_and_its_files_are_let_go(
     with pytest.raises(MicroscopeError, match=f"(?s){message}"):
         ReplayedMicroscope(str(path), um_per_px=1.0).open(SimulatedClock(), IMAGING)
     del caught
-    assert not open_files()
+    wait_until(lambda: not open_files(), SystemClock(), "the reads that had begun are over, and their files closed")
 
 
 @pytest.fixture
