@@ -181,7 +181,7 @@ def stalls(report: Report) -> None:
         f"Acquisition or inference stopped (SIGSTOP) for 1 to 100 ms two times a second, {STALLED_S:.0f} s, 500 cells/s. `own`: "
         "the sorter times pulses itself; `computer`: the acquisition process does. Fired late: opened further from its "
         "moment than limits.pulse_tolerance_ms allows.",
-        ("timing", "pulses decided", "fired", "late", "refused", "fired late", "furthest from its moment, µs"),
+        ("timing", "cells to be sorted", "fired", "late", "refused", "fired late", "furthest from its moment, µs"),
         rows,
     )  # fmt: skip
 
