@@ -34,8 +34,8 @@ CELLS, MANY_CELLS = 20_000, 60_000
 """A row; and at the rate that was asked for."""
 ASKED_EVENTS_PER_S = 500
 LIGHTS_MW = (200, 60, 30, 20)
-SEED = 101
-"""That nobody had looked at: settings were chosen on seeds 5 to 7."""
+SEED = 202
+"""That nobody had looked at: settings were chosen on seeds 5 to 10, and after ten seconds of 101."""
 P99_MS = 10.0
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -38,9 +38,9 @@ Faults = Annotated[
 ]  # fmt: skip
 
 
-def load(path: Path, overrides: list[str], seed: int | None = None, faults: list[str] = []) -> RunConfig:  # noqa: B006
+def load(path: Path, overrides: Sequence[str], seed: int | None = None, faults: Sequence[str] = ()) -> RunConfig:
     """The config of a run as the command line wants it. Raises ConfigError."""
-    overrides = [*overrides, *fault_overrides(faults)]
+    overrides = [*overrides, *fault_overrides(list(faults))]
     config = load_config(path, overrides)
     if seed is None:
         return config
