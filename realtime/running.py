@@ -40,7 +40,7 @@ Faults = Annotated[
 
 def load(path: Path, overrides: Sequence[str], seed: int | None = None, faults: Sequence[str] = ()) -> RunConfig:
     """The config of a run as the command line wants it. Raises ConfigError."""
-    overrides = [*overrides, *fault_overrides(list(faults))]
+    overrides = [*overrides, *fault_overrides(faults)]
     config = load_config(path, overrides)
     if seed is None:
         return config
